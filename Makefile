@@ -1,0 +1,57 @@
+# Every verb works in a fresh clone: each depends on the environment that it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup lock fmt lint type test unit demo bench-stream check clean
+.DEFAULT_GOAL := help
+
+help: ## List the verbs.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: $(STAMP) ## Make .venv from requirements.lock.
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Sluice needs Python 3.11 or later; name one with: make setup PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lock: ## Pin every dependency again, after a change to pyproject.toml.
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+		--no-annotate --no-header --all-extras --group dev pyproject.toml --output-file requirements.lock
+
+fmt: $(STAMP) ## Format the code.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix-only --quiet .
+
+lint: $(STAMP) ## Format check, lint, docstrings, import contracts.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pydoclint --quiet pipeline actors
+	$(BIN)/lint-imports --no-cache
+
+type: $(STAMP) ## Check the types.
+	$(BIN)/mypy
+
+unit: $(STAMP) ## The tests that need neither Kafka nor Ray.
+	$(BIN)/pytest -m "not kafka and not ray and not slow and not faults and not gpu"
+
+test: $(STAMP) ## All tests but the long fault suite and the GPU ones.
+	$(BIN)/pytest -m "not faults and not gpu"
+
+demo: $(STAMP) ## Watch the gate prune a generated catalogue, on a real Kafka and a real model.
+	$(BIN)/sluice demo
+
+bench-stream: $(STAMP) ## Measure the stream; writes bench/results/stream.json.
+	$(BIN)/python -m bench.stream
+
+check: lint type test ## What CI runs.
+
+clean: ## Forget the environment and what was written.
+	rm -rf $(VENV) out

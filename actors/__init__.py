@@ -1,0 +1,1 @@
+"""What a replica is: a bundle, and a scorer that answers the same whatever the company."""

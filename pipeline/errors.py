@@ -1,0 +1,218 @@
+"""Every error that the pipeline raises: one root, three families, facts instead of sentences.
+
+* `InputError`: a record, or a row of a batch message, that cannot become a candidate. It never stops
+  the stream: where it is caught it becomes a `Rejected` value and goes to the reject topic.
+* `TransientError`: the same call may succeed later; it says when to try again.
+* `FatalError`: going on would break a promise, so the process stops, with an exit code of its own.
+
+The seam towards `actors` translates: this package never lets one of `actors`' errors through unnamed.
+Constructors pass their facts to `super().__init__`, so that every error survives pickling.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pipeline.records import Reason
+
+
+class SluiceError(Exception):
+    """The root. `retryable` says whether the same call may succeed later."""
+
+    retryable: ClassVar[bool] = False
+
+
+class InputError(SluiceError):
+    """A record, or one row of it, is not a candidate.
+
+    Args:
+        reason: The code that goes into the reject's headers and into the metrics.
+        detail: What exactly was wrong, for a person; never the payload itself.
+        row: Row within a batch message; -1 for a whole message; 0 for a single candidate.
+    """
+
+    def __init__(self, reason: Reason, detail: str, row: int = -1) -> None:
+        super().__init__(reason, detail, row)
+        self.reason = reason
+        self.detail = detail
+        self.row = row
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"
+
+
+class TransientError(SluiceError):
+    """The broker, the cluster or a peer is not there now.
+
+    Args:
+        doing: What was being done.
+        because: What the library or the peer said.
+        retry_after_s: When to try again, in seconds.
+    """
+
+    retryable = True
+
+    def __init__(self, doing: str, because: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(doing, because, retry_after_s)
+        self.doing = doing
+        self.because = because
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return f"{self.doing}: {self.because} (try again in {self.retry_after_s:g} s)"
+
+
+class FatalError(SluiceError):
+    """Going on would break a promise; whoever runs the gate has to act. Exits with `exit_code`."""
+
+    exit_code: ClassVar[int] = 70  # EX_SOFTWARE
+
+
+class SettingsError(FatalError):
+    """A setting is unknown, mistyped or contradicts another.
+
+    Args:
+        setting: Dotted name, such as `gate.max_prune_share`.
+        problem: What is wrong, and what would be right.
+        source: The file, variable or option it came from.
+    """
+
+    exit_code = 78  # EX_CONFIG
+
+    def __init__(self, setting: str, problem: str, source: str) -> None:
+        super().__init__(setting, problem, source)
+        self.setting = setting
+        self.problem = problem
+        self.source = source
+
+    def __str__(self) -> str:
+        return f"{self.setting}: {self.problem} (from {self.source})"
+
+
+class BundleRefused(FatalError):
+    """The bundle's folder is incomplete, altered or of another format.
+
+    Args:
+        path: The bundle's folder.
+        problem: What is wrong.
+    """
+
+    exit_code = 78
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path = path
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"bundle {self.path}: {self.problem}"
+
+
+class BrokerUnreachable(FatalError):
+    """No broker answered within the deadline.
+
+    Args:
+        bootstrap_servers: The addresses that were tried.
+        waited_s: For how long, in seconds.
+    """
+
+    exit_code = 69  # EX_UNAVAILABLE
+
+    def __init__(self, bootstrap_servers: str, waited_s: float) -> None:
+        super().__init__(bootstrap_servers, waited_s)
+        self.bootstrap_servers = bootstrap_servers
+        self.waited_s = waited_s
+
+    def __str__(self) -> str:
+        return (
+            f"no Kafka broker answered at {self.bootstrap_servers} within {self.waited_s:g} s; "
+            "check kafka.bootstrap_servers, or start one with: sluice broker"
+        )
+
+
+class Fenced(FatalError):
+    """Another gate holds this one's transactional id. The newer one is right: never rebuild, exit.
+
+    Args:
+        transactional_id: The id that both used.
+    """
+
+    exit_code = 75  # EX_TEMPFAIL: safe to start again, once the other is gone
+
+    def __init__(self, transactional_id: str) -> None:
+        super().__init__(transactional_id)
+        self.transactional_id = transactional_id
+
+    def __str__(self) -> str:
+        return (
+            f"another gate took over the transactional id {self.transactional_id!r}; "
+            "give each gate of a group its own gate.instance"
+        )
+
+
+class OffsetsLost(FatalError):
+    """Records were deleted by retention before they were read.
+
+    Args:
+        topic: Source topic.
+        partition: Its partition.
+        wanted: The offset that was to be read next.
+        earliest: The first offset that still exists.
+    """
+
+    exit_code = 65  # EX_DATAERR
+
+    def __init__(self, topic: str, partition: int, wanted: int, earliest: int) -> None:
+        super().__init__(topic, partition, wanted, earliest)
+        self.topic = topic
+        self.partition = partition
+        self.wanted = wanted
+        self.earliest = earliest
+
+    def __str__(self) -> str:
+        return (
+            f"{self.topic}[{self.partition}]@{self.wanted}: retention deleted "
+            f"{self.earliest - self.wanted} offsets unread, up to {self.earliest}; to accept the loss, "
+            "count it and go on, set gate.on_lost: skip"
+        )
+
+
+class Undecodable(FatalError):
+    """A record batch that the client cannot decode (a bad checksum, a header key that is not UTF-8).
+
+    Args:
+        topic: Source topic.
+        partition: Its partition.
+        offset: Where reading stopped.
+        because: What the client said.
+    """
+
+    exit_code = 65
+
+    def __init__(self, topic: str, partition: int, offset: int, because: str) -> None:
+        super().__init__(topic, partition, offset, because)
+        self.topic = topic
+        self.partition = partition
+        self.offset = offset
+        self.because = because
+
+    def __str__(self) -> str:
+        return (
+            f"{self.topic}[{self.partition}]@{self.offset}: the record batch cannot be decoded "
+            f"({self.because}); to reject its offsets and go on, set gate.on_undecodable: reject"
+        )
+
+
+class InvariantBroken(FatalError):
+    """A rule that the code relies on does not hold: a defect in Sluice, please report it.
+
+    Args:
+        rule: The rule, and what was found instead.
+    """
+
+    def __init__(self, rule: str) -> None:
+        super().__init__(rule)
+        self.rule = rule
+
+    def __str__(self) -> str:
+        return f"broken invariant: {self.rule}"

@@ -1,0 +1,1 @@
+"""The broker client and the embedded broker, behind small interfaces."""
