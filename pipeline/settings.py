@@ -1,0 +1,355 @@
+"""What an operator may set: read once, checked at once, frozen from then on.
+
+Three places, the later wins: the YAML file, the environment (`SLUICE_GATE__GROUP=a`), `--set gate.group=a`.
+An unknown or mistyped name is refused with the name and the place it came from. This module knows neither
+the broker nor the engine: what needs those to be checked is checked where they are at hand.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+
+from pipeline.errors import SettingsError
+
+ENV_PREFIX = "SLUICE_"
+SECRET_WORDS = ("password", "secret", "token", "oauth")
+MASK = "********"
+
+
+class Section(BaseModel):
+    """A group of settings: frozen, and closed to unknown names."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True
+    )
+
+
+class Topics(Section):
+    """The topics of one gate. Each output needs the partitions that the settings promise."""
+
+    input: str = "candidates"
+    """Where candidates come from."""
+    prune: str = "candidates.prune"
+    """Severe violations."""
+    review: str = "candidates.review"
+    """Borderline candidates, for people."""
+    pass_: str | None = Field(default="candidates.pass", alias="pass")
+    """The rest. Null switches it off; then `audit` is needed, so that nothing goes uncounted."""
+    reject: str = "candidates.reject"
+    """What could not be scored, as it was read, with the reason."""
+    audit: str | None = None
+    """Counts per claim, in the same transaction as its verdicts. Needed where `pass` is off."""
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """Output topic by route name, those that are switched on."""
+        named = {"prune": self.prune, "review": self.review, "pass": self.pass_}
+        named |= {"reject": self.reject, "audit": self.audit}
+        return {route: topic for route, topic in named.items() if topic is not None}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        outputs = list(self.outputs.values())
+        if self.input in outputs:
+            raise ValueError(f"topics.input {self.input!r} is also an output: the gate would feed itself")
+        if len(set(outputs)) != len(outputs):
+            raise ValueError("two outputs share one topic; give each route its own")
+        if self.pass_ is None and self.audit is None:
+            raise ValueError("topics.pass is off, so topics.audit must name a topic")
+        return self
+
+
+class Gate(Section):
+    """Who this gate is, and how far it may act."""
+
+    group: str = "sluice"
+    """Consumer group. Gates of one group share the partitions."""
+    instance: str | None = None
+    """Name of this gate within its group; needed when there is more than one. Names the group instance id
+    and the transactional id, so that its successor ends what it left open."""
+    run: int = Field(default=1, ge=1)
+    """Raise it for a replay: repeats are judged within one run number."""
+    enforce: bool = False
+    """False: would-be prunes and reviews go to pass, with the action recorded. On day one leave it so."""
+    max_prune_share: float = Field(default=0.2, gt=0, le=1)
+    """The brake: when more than this share of the window would be pruned, prune becomes review until the
+    brake is lifted (`POST /brake/lift`, or a restart)."""
+    brake_window: int = Field(default=2000, ge=10)
+    """Candidates in the brake's window, the latest ones. It judges no fewer."""
+    start: Literal["earliest", "latest"] = "earliest"
+    """Where a group without committed offsets begins."""
+    on_lost: Literal["stop", "skip"] = "stop"
+    """What to do when retention deleted records unread: stop with an error, or count it and go on."""
+    on_undecodable: Literal["stop", "reject"] = "stop"
+    """What to do with a record batch that the client cannot decode: stop, or reject its offsets."""
+    session_timeout_s: float = Field(default=10.0, ge=6.0)
+    """After this long without a heartbeat the group gives this gate's partitions to others. Seconds."""
+    idle_after_s: float = Field(default=600.0, gt=0)
+    """Without lag for so long, the pool is let go; it comes back with the next candidate. Seconds."""
+    shutdown_grace_s: float = Field(default=30.0, gt=0)
+    """After SIGTERM, how long what is in flight may take to be committed. Seconds."""
+
+
+class Claims(Section):
+    """How work is cut. Larger claims cost less each; smaller ones wait less."""
+
+    max_offsets: int = Field(default=8192, ge=1)
+    """Most offsets in one claim."""
+    min_offsets: int = Field(default=64, ge=1)
+    """Fewest offsets in one claim while more are waiting."""
+    target_s: float = Field(default=1.0, gt=0)
+    """How long a replica should work on one claim, by the measured rate. Seconds."""
+    max_bytes: int = Field(default=8 << 20, ge=1 << 16)
+    """Most payload bytes read for one claim; the rest of it comes back as a claim of its own."""
+    in_flight_per_replica: int = Field(default=4, ge=2)
+    """Claims handed out and not yet committed, for each replica that the pool may have. Ray adds a replica
+    when each has more than 1.75 tasks, so fewer than 2 would never grow the pool."""
+    in_flight_bytes: int = Field(default=256 << 20, ge=1 << 20)
+    """Estimated payload bytes handed out and not yet committed."""
+
+
+class Limits(Section):
+    """What an input message may be; beyond it is rejected."""
+
+    max_chars: int = Field(default=20_000, ge=1)
+    """Most characters in one composed text."""
+    max_message_bytes: int = Field(default=1 << 20, ge=1)
+    """Largest input value, in bytes."""
+    max_reject_bytes: int = Field(default=256 << 10, ge=0)
+    """A reject's value beyond this many bytes is cut, and its digest kept."""
+
+
+class Publish(Section):
+    """One transaction: verdicts, rejects and offsets together."""
+
+    linger_s: float = Field(default=0.05, ge=0)
+    """How long a scored claim may wait for others to share its transaction. Seconds."""
+    max_messages: int = Field(default=20_000, ge=1)
+    """A transaction is closed once it holds this many messages."""
+    transaction_timeout_s: float = Field(default=30.0, gt=0)
+    """The broker ends a transaction that is open for longer. Below `delivery_timeout_s`."""
+    delivery_timeout_s: float = Field(default=60.0, gt=0)
+    """The producer gives up a message that was not acknowledged for so long. Seconds."""
+    rebuild_deadline_s: float = Field(default=120.0, gt=0)
+    """How long to try to build the session anew before the gate exits. Seconds."""
+    batch_verdicts: Literal["arrow", "json"] = "arrow"
+    """A batch message yields one Arrow message per route, or one JSON message per candidate."""
+    compression: Literal["none", "lz4", "zstd", "gzip"] = "lz4"
+    """Codec of what is sent."""
+
+    @model_validator(mode="after")
+    def _timeouts(self) -> Self:
+        if self.transaction_timeout_s >= self.delivery_timeout_s:
+            raise ValueError(
+                f"transaction_timeout_s ({self.transaction_timeout_s:g}) must be below "
+                f"delivery_timeout_s ({self.delivery_timeout_s:g}): a transaction must not outlive a message"
+            )
+        return self
+
+
+class Pool(Section):
+    """The replicas that score, and the actors that prepare for them."""
+
+    min_replicas: int = Field(default=1, ge=1)
+    """Replicas kept while the execution runs."""
+    max_replicas: int = Field(default=1, ge=1)
+    """Replicas that a growing lag may add up to."""
+    cpus_per_replica: float = Field(default=1.0, gt=0)
+    """CPU cores that Ray reserves for one replica; also its torch threads, rounded up."""
+    gpus_per_replica: float = Field(default=0.0, ge=0)
+    """GPUs, or a share of one, that Ray reserves for one replica."""
+    prepare_actors: int = Field(default=1, ge=1)
+    """Actors that read, decode and tokenize."""
+    cpus_per_prepare: float = Field(default=0.5, ge=0)
+    """CPU cores that Ray reserves for each of those."""
+    budget_tokens: int = Field(default=4096, ge=512)
+    """Padded tokens in one forward pass."""
+    preparer: str = "actors.scorer:Preparer"
+    """Class that composes and tokenizes; `module:name`."""
+    scorer: str = "actors.scorer:Scorer"
+    """Class that scores; `module:name`."""
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        if self.max_replicas < self.min_replicas:
+            raise ValueError("max_replicas must not be below min_replicas")
+        return self
+
+
+class Execution(Section):
+    """One run of the endless Ray Dataset: when it ends, and when it counts as hung."""
+
+    max_age_s: float = Field(default=6 * 3600.0, gt=0)
+    """An execution is replaced at this age. Seconds."""
+    max_blocks: int = Field(default=200_000, ge=1)
+    """An execution is replaced after this many claims: the driver keeps 7 to 10 KB of each (measured,
+    Ray 2.60), so that the default stands for about 2 GB."""
+    start_s: float = Field(default=180.0, gt=0)
+    """A pool that is not warm after so long counts as hung. Seconds."""
+    hang_s: float = Field(default=300.0, gt=0)
+    """An execution that holds claims and returns none for so long is ended and replaced. Seconds."""
+
+
+class Ray(Section):
+    """The cluster."""
+
+    address: str | None = None
+    """Address of a cluster, or `auto`. Null starts Ray on this machine for as long as the gate runs."""
+    num_cpus: int | None = Field(default=None, ge=1)
+    """Cores that Ray on this machine may count with; null: all. For `address: null`."""
+    object_store_mb: int = Field(default=512, ge=80)
+    """Shared memory for Ray on this machine. For `address: null`."""
+    namespace: str = "sluice"
+    """Ray namespace."""
+
+
+class Http(Section):
+    """The doors: `/metrics`, `/healthz`, `/readyz`, `/status`, `/brake/lift`."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = Field(default=9480, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one."""
+
+
+class Settings(BaseSettings):
+    """Everything that one gate needs to know."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        use_attribute_docstrings=True,
+    )
+
+    bundle: Path
+    """Folder of the bundle that scores."""
+    kafka: dict[str, Any] = Field(default={"bootstrap_servers": "127.0.0.1:9092"})
+    """Handed to every Kafka client: addresses, TLS, SASL; names are kafka-python's."""
+    topics: Topics = Topics()
+    gate: Gate = Gate()
+    claims: Claims = Claims()
+    limits: Limits = Limits()
+    publish: Publish = Publish()
+    pool: Pool = Pool()
+    execution: Execution = Execution()
+    ray: Ray = Ray()
+    http: Http = Http()
+
+    @property
+    def transactional_id(self) -> str:
+        """One per gate instance, stable over restarts: a successor ends what its predecessor left open."""
+        return f"sluice-{self.gate.group}-{self.gate.instance or '0'}"
+
+    def shown(self) -> dict[str, Any]:
+        """The settings for display: JSON-able, secrets masked."""
+        shown = self.model_dump(mode="json", by_alias=True)
+        shown["kafka"] = {
+            key: MASK if value and any(word in key for word in SECRET_WORDS) else value
+            for key, value in shown["kafka"].items()
+        }
+        return shown
+
+
+def load(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
+    """Read the settings from a YAML file, the environment and `--set` overrides.
+
+    Args:
+        path: YAML file; None for the environment and the overrides alone.
+        overrides: Each `dotted.name=value`; the value is read as YAML.
+
+    Returns:
+        The settings, checked and frozen.
+
+    Raises:
+        SettingsError: A file, name or value is wrong; it names the setting and where it came from.
+    """
+    file = _read(path) if path is not None else {}
+    given = _merge(overrides)
+    environment = EnvSettingsSource(Settings)()
+    try:
+        return Settings(**_overlaid(_overlaid(file, environment), given))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "settings"
+        raise SettingsError(
+            name, _problem(first["type"], first["msg"]), _source(name, path, file, given)
+        ) from error
+
+
+def _overlaid(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`under` with the leaves of `over` laid on it."""
+    merged = dict(under)
+    for name, value in over.items():
+        below = merged.get(name)
+        nested = isinstance(below, Mapping) and isinstance(value, Mapping)
+        merged[name] = _overlaid(below, value) if nested else value
+    return merged
+
+
+def _problem(kind: str, message: str) -> str:
+    if kind == "extra_forbidden":
+        return "there is no such setting"
+    return message.removeprefix("Value error, ")
+
+
+def _source(name: str, path: Path | None, file: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """Which of the three places holds the setting; the strongest first."""
+    if _holds(given, name):
+        return "--set"
+    variable = ENV_PREFIX + name.replace(".", "__").upper()
+    if variable in {key.upper() for key in os.environ}:
+        return variable
+    if _holds(file, name) or path is not None:
+        return str(path)
+    return "no file was given"
+
+
+def _holds(tree: object, name: str) -> bool:
+    for part in name.split("."):
+        if not isinstance(tree, Mapping) or part not in tree:
+            return False
+        tree = tree[part]
+    return True
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError("settings", f"cannot read the file: {error.strerror}", str(path)) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            "settings", f"not a YAML file: {' '.join(str(error).split())}", str(path)
+        ) from error
+    if not isinstance(content, dict):
+        raise SettingsError("settings", "the file must hold a mapping of settings", str(path))
+    return content
+
+
+def _merge(overrides: Sequence[str]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for override in overrides:
+        name, separator, text = override.partition("=")
+        if not separator or not name:
+            raise SettingsError(override, "write it as dotted.name=value", "--set")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise SettingsError(name, f"the value is not YAML: {text!r}", "--set") from error
+        *parents, leaf = name.split(".")
+        branch = tree
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+            if not isinstance(branch, dict):
+                raise SettingsError(name, f"{parent} was given a plain value before", "--set")
+        branch[leaf] = value
+    return tree
