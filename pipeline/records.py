@@ -200,3 +200,24 @@ class Counts(NamedTuple):
     def scored(self) -> int:
         """Candidates that have a verdict."""
         return self.prune + self.review + self.pass_
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A claim, or a piece of one, that came back: what to publish for it, and what it took."""
+
+    claim: Claim
+    """The range that it covers."""
+    outputs: bytes
+    """Its `Output`s, packed (`codec.payload`)."""
+    counts: Counts
+    n_bytes: int = 0
+    """Payload bytes that were read for it."""
+    oldest_ms: int | None = None
+    """Timestamp of its oldest record, epoch milliseconds; None where it held no record."""
+    prepare_s: float = 0.0
+    score_s: float = 0.0
+    replica: str = ""
+    """Which replica scored it."""
+    lost: int = 0
+    """Offsets at the start of the range that retention had deleted unread."""

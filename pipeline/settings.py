@@ -290,8 +290,10 @@ def _overlaid(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, An
     merged = dict(under)
     for name, value in over.items():
         below = merged.get(name)
-        nested = isinstance(below, Mapping) and isinstance(value, Mapping)
-        merged[name] = _overlaid(below, value) if nested else value
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            merged[name] = _overlaid(below, value)
+        else:
+            merged[name] = value
     return merged
 
 

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.ledger import Ledger
+from pipeline.planner import Bounds, Planner
+from pipeline.records import Claim, Counts, Mode, Settled, TopicPartition
+
+A, B = TopicPartition("in", 0), TopicPartition("in", 1)
+BOUNDS = Bounds(max_offsets=1000, min_offsets=10, target_s=1.0, max_claims=4, max_bytes=1 << 20)
+
+
+def back(ledger: Ledger, *claims: Claim) -> None:
+    for claim in claims:
+        assert ledger.accept(Settled(claim, b"", Counts(records=claim.n_offsets)))
+
+
+def measured(*, offsets_per_s: float, bytes_per_offset: int = 1) -> Planner:
+    """A planner that has seen one claim come back at this speed."""
+    planner = Planner(BOUNDS)
+    claim = Claim(A, 0, 1000, 1, Mode.ENFORCE)
+    planner.observe(
+        Settled(claim, b"", Counts(), n_bytes=1000 * bytes_per_offset, score_s=1000 / offsets_per_s)
+    )
+    return planner
+
+
+def test_partitions_take_turns() -> None:
+    ledger = Ledger(1, {A: 0, B: 0})
+    claims = Planner(BOUNDS).plan(ledger, {A: 10_000, B: 10_000}, Mode.ENFORCE)
+    assert sorted(claim.source for claim in claims) == [A, A, B, B]
+
+
+def test_what_is_in_flight_is_bounded_until_it_is_committed() -> None:
+    ledger, planner = Ledger(1, {A: 0}), Planner(BOUNDS)
+    claims = planner.plan(ledger, {A: 10_000}, Mode.ENFORCE)
+    assert len(claims) == BOUNDS.max_claims
+    back(ledger, *claims)
+    ledger.release(max_messages=10_000)
+    assert planner.plan(ledger, {A: 10_000}, Mode.ENFORCE) == []
+    ledger.commit({A: claims[0].end})
+    assert len(planner.plan(ledger, {A: 10_000}, Mode.ENFORCE)) == 1
+
+
+def test_bytes_in_flight_are_bounded_by_what_came_back_before() -> None:
+    planner = measured(offsets_per_s=1000, bytes_per_offset=2000)
+    claims = planner.plan(Ledger(1, {A: 0}), {A: 100_000}, Mode.ENFORCE)
+    assert len(claims) == 1  # 1,000 offsets of 2,000 bytes each are over the one MiB allowed
+
+
+def test_a_claim_grows_with_the_lag_and_with_the_speed_of_a_replica() -> None:
+    def first(planner: Planner, lag: int) -> int:
+        return planner.plan(Ledger(1, {A: 0}), {A: lag}, Mode.ENFORCE)[0].n_offsets
+
+    assert first(Planner(BOUNDS), 100_000) == 40  # nothing measured yet: small
+    assert first(measured(offsets_per_s=300), 100_000) == 300
+    assert first(measured(offsets_per_s=1e9), 100_000) == BOUNDS.max_offsets
+    assert first(measured(offsets_per_s=1e9), 800) == 200
+    assert first(measured(offsets_per_s=1e9), 3) == 3
+
+
+def test_at_a_trickle_records_gather_behind_two_claims() -> None:
+    ledger, planner = Ledger(1, {A: 0}), Planner(BOUNDS)
+    sizes = [len(planner.plan(ledger, {A: end}, Mode.ENFORCE)) for end in (1, 2, 3, 4, 13)]
+    assert sizes == [1, 1, 0, 0, 1]
+
+
+def test_the_mode_travels_with_the_claim() -> None:
+    claims = Planner(BOUNDS).plan(Ledger(1, {A: 0}), {A: 5}, Mode.BRAKED)
+    assert [claim.mode for claim in claims] == [Mode.BRAKED]
+
+
+def test_an_ended_execution_s_claims_are_handed_out_first_and_unchanged() -> None:
+    ledger, planner = Ledger(1, {A: 0}), Planner(BOUNDS)
+    claims = planner.plan(ledger, {A: 100}, Mode.ENFORCE)
+    planner.hand_again(ledger)
+    assert planner.plan(ledger, {A: 100}, Mode.ENFORCE) == claims
+
+
+def test_suspects_are_tried_alone_and_a_failed_one_is_halved_down_to_the_row() -> None:
+    ledger, planner = Ledger(1, {A: 0, B: 0}), Planner(BOUNDS)
+    planner.plan(ledger, {A: 40, B: 40}, Mode.ENFORCE)
+    poison = (A, 13)
+    condemned: list[Claim] = []
+    planner.suspect(ledger)
+    for _ in range(200):
+        handed = planner.plan(ledger, {A: 40, B: 40}, Mode.ENFORCE)
+        if not handed:
+            break
+        assert len(handed) == 1 or condemned != []
+        for claim in handed:
+            holds = claim.source == poison[0] and claim.start <= poison[1] < claim.end
+            if claim.condemned:
+                condemned.append(claim)
+            if holds and not claim.condemned:
+                planner.suspect(ledger)
+            else:
+                back(ledger, claim)
+    assert [(one.source, one.start, one.end) for one in condemned] == [(A, 13, 14)]
+    assert ledger.unfinished() == []
+
+
+def test_a_claim_that_failed_in_company_is_never_halved() -> None:
+    """Otherwise an innocent single row could be condemned for its neighbour."""
+    ledger, planner = Ledger(1, {A: 0, B: 0}), Planner(BOUNDS)
+    ends = {A: 1, B: 1}
+    planner.plan(ledger, ends, Mode.ENFORCE)
+    planner.suspect(ledger)
+    planner.suspect(ledger)
+    handed = planner.plan(ledger, ends, Mode.ENFORCE)
+    assert [claim.condemned for claim in handed] == [False]
+
+
+def test_a_rotation_among_suspects_keeps_them_alone() -> None:
+    ledger, planner = Ledger(1, {A: 0, B: 0}), Planner(BOUNDS)
+    ends = {A: 5, B: 5}
+    planner.plan(ledger, ends, Mode.ENFORCE)
+    planner.suspect(ledger)
+    alone = planner.plan(ledger, ends, Mode.ENFORCE)
+    planner.hand_again(ledger)
+    assert planner.plan(ledger, ends, Mode.ENFORCE) == alone
+    assert planner.plan(ledger, ends, Mode.ENFORCE) == []
+
+
+def test_a_new_assignment_forgets_what_was_to_be_handed_out_again() -> None:
+    planner = Planner(BOUNDS)
+    old = Ledger(1, {A: 0})
+    planner.plan(old, {A: 5}, Mode.ENFORCE)
+    planner.hand_again(old)
+    planner.forget()
+    claims = planner.plan(Ledger(2, {A: 0}), {A: 5}, Mode.ENFORCE)
+    assert [claim.assignment for claim in claims] == [2]
+
+
+@given(
+    ends=st.dictionaries(st.sampled_from([A, B]), st.integers(0, 5000), min_size=2),
+    seconds=st.floats(0, 100),
+)
+def test_claims_cover_the_lag_without_gap_or_overlap(ends: dict[TopicPartition, int], seconds: float) -> None:
+    ledger, planner = Ledger(1, {A: 0, B: 0}), Planner(replace(BOUNDS, max_offsets=700))
+    planner.observe(Settled(Claim(A, 0, 100, 1, Mode.ENFORCE), b"", Counts(), score_s=seconds))
+    seen = {A: 0, B: 0}
+    while claims := planner.plan(ledger, ends, Mode.ENFORCE):
+        for claim in claims:
+            assert claim.start == seen[claim.source]
+            seen[claim.source] = claim.end
+        back(ledger, *claims)
+        ledger.release(max_messages=100_000)
+        ledger.commit({claim.source: claim.end for claim in claims})
+    assert seen == ends
