@@ -1,0 +1,113 @@
+"""Every error that this package raises: one root, two families, facts instead of sentences.
+
+* `BundleError`: the folder cannot be trusted or used. Nothing is ever scored with it.
+* `ScoringError`: a replica cannot work as it was set up.
+
+Text that cannot be scored is no error: it is a `pairs.TextProblem`, a value. Constructors pass their
+facts to `super().__init__`, so that every error survives pickling between processes.
+"""
+
+from __future__ import annotations
+
+
+class ActorError(Exception):
+    """The root."""
+
+
+class BundleError(ActorError):
+    """A bundle that must not be used."""
+
+
+class BundleProblem(BundleError):
+    """The folder is not a bundle of this format, or a part of it is missing, surplus or malformed.
+
+    Args:
+        path: The bundle's folder.
+        problem: What is wrong, and what would be right.
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path = path
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"bundle {self.path}: {self.problem}"
+
+
+class DigestMismatch(BundleError):
+    """A file of the bundle is not the one that was written into it.
+
+    Args:
+        path: The bundle's folder.
+        file: Name of the file within it.
+        expected: The digest in the manifest, `sha256:<hex>`.
+        found: The digest of what is there.
+    """
+
+    def __init__(self, path: str, file: str, expected: str, found: str) -> None:
+        super().__init__(path, file, expected, found)
+        self.path = path
+        self.file = file
+        self.expected = expected
+        self.found = found
+
+    def __str__(self) -> str:
+        return f"bundle {self.path}: {self.file} was altered (manifest {self.expected}, found {self.found})"
+
+
+class CalibrationFailed(ActorError):
+    """No increasing map fits these logits and labels.
+
+    Args:
+        problem: Why not.
+        n_severe: Labels that say severe.
+        n_other: Labels that do not.
+    """
+
+    def __init__(self, problem: str, n_severe: int, n_other: int) -> None:
+        super().__init__(problem, n_severe, n_other)
+        self.problem = problem
+        self.n_severe = n_severe
+        self.n_other = n_other
+
+    def __str__(self) -> str:
+        return f"cannot calibrate on {self.n_severe} severe and {self.n_other} other pairs: {self.problem}"
+
+
+class ScoringError(ActorError):
+    """A replica that cannot score."""
+
+
+class DeviceMissing(ScoringError):
+    """The device that was asked for is not here.
+
+    Args:
+        device: Its name.
+        present: The devices that are.
+    """
+
+    def __init__(self, device: str, present: tuple[str, ...]) -> None:
+        super().__init__(device, present)
+        self.device = device
+        self.present = present
+
+    def __str__(self) -> str:
+        return f"no device {self.device!r} here; there is: {', '.join(self.present)}"
+
+
+class RowTooLong(ScoringError):
+    """One pair alone exceeds the token budget of a piece.
+
+    Args:
+        n_tokens: What it takes, padded.
+        budget_tokens: What a piece may take.
+    """
+
+    def __init__(self, n_tokens: int, budget_tokens: int) -> None:
+        super().__init__(n_tokens, budget_tokens)
+        self.n_tokens = n_tokens
+        self.budget_tokens = budget_tokens
+
+    def __str__(self) -> str:
+        return f"a pair of {self.n_tokens} padded tokens exceeds the budget of {self.budget_tokens}"

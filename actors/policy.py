@@ -1,0 +1,105 @@
+"""What is done at which logit, what is promised about it, and on what the promise rests.
+
+Thresholds act on the logit of severity: higher is worse. The policy is part of the bundle, because a
+threshold means nothing without the weights and the map that it was set on. Pure.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class ActionCode(enum.IntEnum):
+    """The policy's answer in a column of int8; harsher is higher."""
+
+    PASS = 0
+    REVIEW = 1
+    PRUNE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Guarantee:
+    """At least `target` of what is pruned is a severe violation, with `confidence`."""
+
+    target: float
+    """Precision of the prune, above 0 and at most 1."""
+    confidence: float
+    """Probability that the promise holds over repeated calibrations, between 0 and 1."""
+
+    def __post_init__(self) -> None:
+        if not (0 < self.target <= 1 and 0 < self.confidence < 1):
+            raise ValueError(f"not a guarantee: target {self.target}, confidence {self.confidence}")
+
+    def __str__(self) -> str:
+        return f"precision of prune >= {self.target:g} with confidence {self.confidence:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Two thresholds on the logit, and what is promised about the higher one."""
+
+    prune: float
+    """Logits from here on are pruned; infinity never prunes."""
+    review: float
+    """Logits from here on, below `prune`, go to people; at most `prune`."""
+    rests_on: str
+    """How the thresholds came about, for a person: a sample and a method, or "set by hand"."""
+    guarantee: Guarantee | None = None
+    """None promises nothing."""
+
+    def __post_init__(self) -> None:
+        if not -math.inf < self.review <= self.prune:
+            raise ValueError(f"a policy needs review <= prune, not review {self.review}, prune {self.prune}")
+
+    def decide(self, logits: NDArray[np.float32]) -> NDArray[np.int8]:
+        """Find the action for each logit.
+
+        A logit that is not a number passes: the caller must not act on it.
+
+        Args:
+            logits: Severity, float32 `[n]`.
+
+        Returns:
+            Action codes, int8 `[n]`.
+        """
+        # In float64, or numpy would round the thresholds to float32 and the verdict would misquote them.
+        exact = logits.astype(np.float64)
+        return (exact >= self.review).astype(np.int8) + (exact >= self.prune).astype(np.int8)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; a threshold that is never reached is null, no guarantee is `"none"`."""
+        promise = self.guarantee
+        return {
+            "prune": _finite_or_none(self.prune),
+            "review": _finite_or_none(self.review),
+            "rests_on": self.rests_on,
+            "guarantee": "none"
+            if promise is None
+            else {"target": float(promise.target), "confidence": float(promise.confidence)},
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Policy:
+        """Read what `to_json` wrote. Raises ValueError, KeyError or TypeError for anything else."""
+        promise = data["guarantee"]
+        return cls(
+            prune=_or_never(data["prune"]),
+            review=_or_never(data["review"]),
+            rests_on=data["rests_on"],
+            guarantee=None if promise == "none" else Guarantee(promise["target"], promise["confidence"]),
+        )
+
+
+def _finite_or_none(threshold: float) -> float | None:
+    return float(threshold) if math.isfinite(threshold) else None
+
+
+def _or_never(threshold: float | None) -> float:
+    return math.inf if threshold is None else float(threshold)
