@@ -130,23 +130,118 @@ class BrokerUnreachable(FatalError):
         )
 
 
-class Fenced(FatalError):
-    """Another gate holds this one's transactional id. The newer one is right: never rebuild, exit.
+class JarsUnusable(FatalError):
+    """The embedded Kafka's program files are missing, altered or cannot be fetched.
 
     Args:
-        transactional_id: The id that both used.
+        path: The file, folder or package.
+        problem: What is wrong with it, and what to do.
+    """
+
+    exit_code = 69
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path = path
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}"
+
+
+class PortTaken(FatalError):
+    """The port that the embedded Kafka was told to use belongs to another process.
+
+    Args:
+        port: The port, on 127.0.0.1.
+    """
+
+    exit_code = 69
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port)
+        self.port = port
+
+    def __str__(self) -> str:
+        return f"port {self.port} is taken by another process; choose another one, or 0 for a free one"
+
+
+class DataInUse(FatalError):
+    """The embedded Kafka's data folder belongs to one that is running.
+
+    Args:
+        path: The data folder.
+        pid: Process id of its owner.
+    """
+
+    exit_code = 75
+
+    def __init__(self, path: str, pid: int) -> None:
+        super().__init__(path, pid)
+        self.path = path
+        self.pid = pid
+
+    def __str__(self) -> str:
+        return f"{self.path} is in use by process {self.pid}; stop that one, or choose another data folder"
+
+
+class BrokerFailed(FatalError):
+    """The embedded Kafka did not start, or stopped by itself.
+
+    Args:
+        node: Which broker, counted from 0.
+        problem: What happened.
+        log_tail: The last lines that it wrote.
+    """
+
+    exit_code = 69
+
+    def __init__(self, node: int, problem: str, log_tail: str) -> None:
+        super().__init__(node, problem, log_tail)
+        self.node = node
+        self.problem = problem
+        self.log_tail = log_tail
+
+    def __str__(self) -> str:
+        return f"embedded broker {self.node} {self.problem}; the end of its log:\n{self.log_tail}"
+
+
+class BrokerRefused(FatalError):
+    """A broker answered and will not serve us: credentials, permissions or a protocol it does not have.
+
+    Args:
+        doing: What was being done, or the addresses that were connected to.
+        because: What the broker said.
+    """
+
+    exit_code = 77  # EX_NOPERM
+
+    def __init__(self, doing: str, because: str) -> None:
+        super().__init__(doing, because)
+        self.doing = doing
+        self.because = because
+
+    def __str__(self) -> str:
+        return f"Kafka refused: {self.doing}: {self.because}; check kafka.* and what the user may do"
+
+
+class Fenced(FatalError):
+    """Another gate goes by this one's name. The newer one is right: never rebuild, exit.
+
+    Args:
+        identity: The transactional id, or the group instance id, that both use.
     """
 
     exit_code = 75  # EX_TEMPFAIL: safe to start again, once the other is gone
 
-    def __init__(self, transactional_id: str) -> None:
-        super().__init__(transactional_id)
-        self.transactional_id = transactional_id
+    def __init__(self, identity: str) -> None:
+        super().__init__(identity)
+        self.identity = identity
 
     def __str__(self) -> str:
         return (
-            f"another gate took over the transactional id {self.transactional_id!r}; "
-            "give each gate of a group its own gate.instance"
+            f"another gate took over {self.identity!r}; give each gate of a group its own gate.instance, "
+            "or, if this one was stopped or stalled, start it again"
         )
 
 
