@@ -64,8 +64,10 @@ class Reason(enum.StrEnum):
     WRONG_TYPE = "wrong_type"
     MISSING_FIELD = "missing_field"
     UNKNOWN_CONTENT_TYPE = "unknown_content_type"
+    NOT_ARROW = "not_arrow"
     TRUNCATED_ARROW = "truncated_arrow"
     MISSING_COLUMN = "missing_column"
+    EMPTY_ID = "empty_id"
     EMPTY_TEXT = "empty_text"
     TEXT_TOO_LONG = "text_too_long"
     SCORE_NOT_FINITE = "score_not_finite"
@@ -195,6 +197,10 @@ class Counts(NamedTuple):
         if not isinstance(other, Counts):
             return NotImplemented
         return Counts(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def __sub__(self, other: Counts) -> Counts:
+        """Difference, field by field."""
+        return Counts(*(a - b for a, b in zip(self, other, strict=True)))
 
     @property
     def scored(self) -> int:

@@ -1,0 +1,192 @@
+"""What crosses between the keeper and the runner of one execution, and the socket that it crosses.
+
+Each execution has a link of its own, so that nothing of an execution that is ending can reach the next. It
+holds two connections: the runner's source takes claims, one by one; the runner's driver gives back what became
+of them. Both ends run as the same user on one machine; the socket's folder is closed to others and a key is
+asked for, because the frames are pickles. Either end sees the other's death as the end of the connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import queue
+import secrets
+import socket
+import tempfile
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Connection, Listener
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pipeline.errors import FatalError
+from pipeline.records import Claim, Settled
+
+
+class Role(enum.StrEnum):
+    """What a connection is for; the first thing said on it."""
+
+    CLAIMS = "claims"
+    RESULTS = "results"
+
+
+@dataclass(frozen=True, slots=True)
+class Warm:
+    """The pool has answered: a first, empty round trip through every stage is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A claim that could not be read now; it has to be handed out again."""
+
+    claim: Claim
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Halted:
+    """A claim that the gate must not go past; the keeper stops with this error."""
+
+    claim: Claim
+    error: FatalError
+
+
+Frame = Warm | Settled | Unread | Halted
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a link is, and the key that it asks for."""
+
+    path: str
+    key: bytes = field(repr=False)
+
+    def connect(self, role: Role) -> Connection:
+        """Open one connection; each role may be taken once per link.
+
+        Raises:
+            OSError: The keeper is gone.
+            multiprocessing.AuthenticationError: The key is wrong.
+        """
+        connection = Client(self.path, "AF_UNIX", authkey=self.key)
+        connection.send(role)
+        return connection
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the keeper tells its runner, through standard input."""
+
+    execution: int
+    parent: int
+    """Process id of the keeper."""
+    address: Address
+    settings: str
+    """The settings, as JSON."""
+
+
+class Link:
+    """The keeper's end. A context manager: leaving it closes the socket and both connections."""
+
+    def __init__(self) -> None:
+        # Not under the settings' folders: a socket's path may be no longer than 107 bytes.
+        self._folder = tempfile.TemporaryDirectory(prefix="sluice-")
+        self.address = Address(str(Path(self._folder.name) / "link"), secrets.token_bytes(32))
+        self._listener = Listener(self.address.path, "AF_UNIX", authkey=self.address.key)
+        self._claims: queue.SimpleQueue[Claim | None] = queue.SimpleQueue()
+        self._taken: dict[Role, Connection] = {}
+        self._results_open = threading.Event()
+        self._closed = False
+        threading.Thread(target=self._accept, name="link-accept", daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def hand(self, claims: Iterable[Claim]) -> None:
+        """Give claims to the runner, in order; a runner that is gone is not an error here: `take` tells.
+
+        Never blocks: a slow runner must not hold up its keeper, which may be what the runner waits for.
+        """
+        for claim in claims:
+            self._claims.put(claim)
+
+    def end(self) -> None:
+        """No more claims: the runner finishes what it holds and exits."""
+        self._claims.put(None)
+
+    def take(self, timeout_s: float) -> list[Frame] | None:
+        """What came back, waiting at most `timeout_s` for the first.
+
+        Returns:
+            The frames, oldest first; None once the runner has closed its end.
+        """
+        if not self._results_open.wait(timeout_s):
+            return []
+        results = self._taken[Role.RESULTS]
+        frames: list[Frame] = []
+        try:
+            while results.poll(0 if frames else timeout_s):
+                frames.append(results.recv())
+        except (EOFError, OSError):
+            return frames or None
+        return frames
+
+    def close(self) -> None:
+        """Close everything; what was not taken is gone. May be called again."""
+        if self._closed:
+            return
+        self._closed = True
+        self._claims.put(None)
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as knock:
+            knock.connect(self.address.path)  # closing a socket does not wake who accepts on it
+        self._listener.close()
+        for connection in self._taken.values():
+            connection.close()
+        self._folder.cleanup()
+
+    def _accept(self) -> None:
+        while not self._closed:
+            try:
+                connection = self._listener.accept()
+                role = connection.recv()
+            except (OSError, EOFError, AuthenticationError):
+                continue  # closed meanwhile, or the other end died as it connected
+            if role in self._taken:
+                # A source that Ray started again would skip what the first one handed out.
+                connection.close()
+                continue
+            self._taken[role] = connection
+            if role is Role.RESULTS:
+                self._results_open.set()
+            else:
+                threading.Thread(target=self._feed, args=(connection,), name="link-feed", daemon=True).start()
+
+    def _feed(self, source: Connection) -> None:
+        with contextlib.suppress(OSError):  # the runner is gone: its claims are in the ledger
+            while True:
+                claim = self._claims.get()
+                source.send(claim)
+                if claim is None:
+                    return
+
+
+def claims(address: Address) -> Iterable[Claim]:
+    """The runner's source: claims as they are handed out, until the keeper ends them or dies."""
+    with address.connect(Role.CLAIMS) as connection:
+        while True:
+            try:
+                claim = connection.recv()
+            except EOFError:
+                return
+            if claim is None:
+                return
+            yield claim

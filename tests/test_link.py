@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import threading
+import time
+from multiprocessing import AuthenticationError
+
+import pytest
+
+from pipeline.errors import OffsetsLost
+from pipeline.link import Address, Halted, Link, Role, Unread, Warm, claims
+from pipeline.records import Claim, Mode, TopicPartition
+
+CLAIMS = [Claim(TopicPartition("in", 0), n, n + 1, 1, Mode.ENFORCE) for n in range(1000)]
+
+
+def test_claims_arrive_in_order_even_those_handed_out_before_the_runner_connects() -> None:
+    with Link() as link:
+        link.hand(CLAIMS[:500])
+        source = iter(claims(link.address))
+        first = next(source)
+        link.hand(CLAIMS[500:])
+        link.end()
+        assert [first, *source] == CLAIMS
+
+
+def test_handing_out_does_not_wait_for_a_runner_that_does_not_read() -> None:
+    """Otherwise a keeper and a runner that each wait for the other would stand still for ever."""
+    with Link() as link, link.address.connect(Role.CLAIMS):
+        began = time.monotonic()
+        link.hand(CLAIMS * 20)
+        assert time.monotonic() - began < 5
+
+
+def test_what_comes_back_is_taken_in_order_and_then_the_end() -> None:
+    frames = [
+        Warm(),
+        Unread(CLAIMS[0], "the broker is away"),
+        Halted(CLAIMS[1], OffsetsLost("in", 0, 1, 9)),
+    ]
+    with Link() as link:
+        assert link.take(0.01) == []
+        with link.address.connect(Role.RESULTS) as results:
+            for frame in frames:
+                results.send(frame)
+            taken: list[object] = []
+            while len(taken) < len(frames):
+                taken += link.take(1.0) or []
+        assert [str(frame) for frame in taken] == [str(frame) for frame in frames]
+        assert link.take(1.0) is None
+
+
+def test_a_second_source_gets_no_claims() -> None:
+    """A generator that Ray starts again would skip as many claims as the first one had given."""
+    with Link() as link:
+        first = iter(claims(link.address))
+        link.hand(CLAIMS[:2])
+        assert next(first) == CLAIMS[0]
+        assert list(claims(link.address)) == []
+        assert next(first) == CLAIMS[1]
+
+
+def test_the_source_ends_when_the_keeper_is_gone() -> None:
+    link = Link()
+    link.hand(CLAIMS[:1])
+    source = iter(claims(link.address))
+    assert next(source) == CLAIMS[0]
+    link.close()
+    assert list(source) == []
+
+
+def test_a_wrong_key_is_refused_and_the_link_goes_on() -> None:
+    with Link() as link:
+        with pytest.raises(AuthenticationError):
+            Address(link.address.path, b"wrong").connect(Role.RESULTS)
+        with link.address.connect(Role.RESULTS) as results:
+            results.send(Warm())
+            assert link.take(2.0) == [Warm()]
+
+
+def test_closing_leaves_no_thread_behind() -> None:
+    before = set(threading.enumerate())
+    link = Link()
+    link.close()
+    link.close()
+    deadline = time.monotonic() + 5
+    while set(threading.enumerate()) - before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not set(threading.enumerate()) - before
