@@ -1,0 +1,60 @@
+"""Any sequence classifier that transformers knows, from a bundle's folder and from nowhere else.
+
+The general way in, for the encoders that this package does not write out itself (DeBERTa-v3, ModernBERT,
+XLM-RoBERTa ...). Importing it costs seconds: `actors.encoder` does so only for a bundle that needs it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers.models.auto.modeling_auto import AutoModelForSequenceClassification
+
+from actors.errors import BundleProblem
+
+
+class AutoClassifier(nn.Module):
+    """A transformers classifier of one output, behind the same call as `bert.BertClassifier`.
+
+    Args:
+        folder: The bundle's folder. The network is never asked.
+        dtype: Of the weights in memory.
+
+    Raises:
+        BundleProblem: The weights do not fill the classifier, or transformers cannot read the folder.
+    """
+
+    def __init__(self, folder: Path, *, dtype: torch.dtype) -> None:
+        super().__init__()
+        try:
+            self.model, loading = AutoModelForSequenceClassification.from_pretrained(
+                folder,
+                num_labels=1,
+                dtype=dtype,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            raise BundleProblem(str(folder), f"transformers cannot read it: {error}") from error
+        # transformers would fill what is missing with random numbers and go on.
+        missing = sorted(loading["missing_keys"] | loading["mismatched_keys"])
+        if missing:
+            raise BundleProblem(str(folder), f"model.safetensors does not fill the encoder: {missing[:3]}")
+
+    def forward(self, ids: Tensor, type_ids: Tensor | None, mask: Tensor) -> Tensor:
+        """Score padded pairs.
+
+        Args:
+            ids: Token ids, int64 `[n, width]`, on the module's device.
+            type_ids: Token types, likewise, or None where the encoder has none.
+            mask: True where there is a token, bool `[n, width]`.
+
+        Returns:
+            Logits `[n]`, in the module's dtype.
+        """
+        types = {} if type_ids is None else {"token_type_ids": type_ids}
+        logits: Tensor = self.model(input_ids=ids, attention_mask=mask.long(), **types).logits
+        return logits[:, 0]
