@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 Headers = Sequence[tuple[str, bytes | None]]
@@ -217,6 +217,8 @@ class Settled:
     outputs: bytes
     """Its `Output`s, packed (`codec.payload`)."""
     counts: Counts
+    reasons: Mapping[Reason, int] = field(default_factory=dict)
+    """How many rows were rejected for which reason; they add up to `counts.rejected`."""
     n_bytes: int = 0
     """Payload bytes that were read for it."""
     oldest_ms: int | None = None

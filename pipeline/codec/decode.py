@@ -1,0 +1,70 @@
+"""Records in, candidates out: the first thing that happens to what Kafka holds.
+
+Promises: every record gives at least one candidate or one reject, so that nothing can vanish here; a bad
+row inside a batch message rejects that row alone; whatever the bytes are, nothing is raised. It must not
+know how texts are composed, nor what a broker is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.codec.decode_arrow import decode_batch
+from pipeline.codec.decode_json import decode_candidate
+from pipeline.codec.headers import Format, format_of, n_bytes
+from pipeline.codec.limits import Limits
+from pipeline.errors import InputError
+from pipeline.records import Candidates, Reason, Record, Rejected, Stage
+
+
+def decode(records: Sequence[Record], limits: Limits) -> tuple[Candidates, list[Rejected]]:
+    """Read a claim's records. Pure and CPU-bound; never raises for data.
+
+    Args:
+        records: A claim's records, in offset order.
+        limits: Applied before a value is looked at.
+
+    Returns:
+        The candidates and what had to be rejected, each in source order.
+    """
+    found = Candidates([], [], [], [], [])
+    rejected: list[Rejected] = []
+    for index, record in enumerate(records):
+        try:
+            value = _value(record, limits)
+            if format_of(record.headers) is Format.JSON:
+                candidate_id, query, document = decode_candidate(value)
+                found.record.append(index)
+                found.row.append(0)
+                found.candidate_id.append(candidate_id)
+                found.query.append(query)
+                found.document.append(document)
+                continue
+            batch = decode_batch(value)
+        except InputError as problem:
+            rejected.append(_rejected(index, problem))
+            continue
+        found.record.extend([index] * len(batch.row))
+        found.row.extend(batch.row)
+        found.candidate_id.extend(batch.candidate_id)
+        found.query.extend(batch.query)
+        found.document.extend(batch.document)
+        rejected.extend(_rejected(index, problem) for problem in batch.problems)
+    return found, rejected
+
+
+def _value(record: Record, limits: Limits) -> bytes:
+    value = record.value
+    if not value:
+        raise InputError(Reason.EMPTY_VALUE, "the value is null" if value is None else "the value is empty")
+    size = n_bytes(record.key, value, record.headers)
+    if size > limits.max_message_bytes:
+        raise InputError(
+            Reason.TOO_LARGE,
+            f"key, value and headers take {size} bytes, the limit is {limits.max_message_bytes}",
+        )
+    return value
+
+
+def _rejected(index: int, problem: InputError) -> Rejected:
+    return Rejected(index, problem.row, problem.reason, Stage.DECODE, problem.detail)

@@ -1,0 +1,135 @@
+"""What goes to the reject topic: the message as it was read, and why it could not be scored.
+
+Promises: whatever was read, its reject can be sent. Value, key and headers are each cut to
+`Limits.max_reject_bytes`, and what was cut is told by its length and SHA-256; null stays apart from empty.
+With it go Kafka Connect's dead-letter headers, so that tools which know those know ours. It never raises.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from pipeline.codec.decode_arrow import cut_row
+from pipeline.codec.headers import Format, format_of, n_bytes, without_nulls
+from pipeline.codec.limits import Limits
+from pipeline.records import Headers, Output, Reason, Record, Rejected, Route, Stage, TopicPartition
+
+REJECT_BYTES = 8 << 10
+"""Ceiling on what a reject adds of its own. A producer must be allowed to send three times
+`Limits.max_reject_bytes` and this."""
+
+NULL_VALUE = "sluice.null.value"
+"""There, with `true`, where the value was null. A null key stays null."""
+
+_MAX_DETAIL_CHARS = 500
+_HEADER_OVERHEAD_BYTES = 10  # two length varints of at most five bytes
+_CLASSES = {
+    Stage.READ: "pipeline.kafka.reader",
+    Stage.DECODE: "pipeline.codec.decode",
+    Stage.COMPOSE: "actors.pairs",
+    Stage.SCORE: "actors.scorer",
+}
+
+
+def encode_rejects(
+    records: Sequence[Record],
+    rejected: Sequence[Rejected],
+    source: TopicPartition,
+    limits: Limits,
+    *,
+    run: int,
+) -> list[Output]:
+    """The rejects of a claim, in source order.
+
+    Args:
+        records: The claim's records.
+        rejected: What was rejected, in any order.
+        source: Where the records came from.
+        limits: What may be kept of them.
+        run: The run number.
+
+    Returns:
+        As many messages as `rejected` has.
+    """
+    in_order = sorted(rejected, key=lambda one: (one.record, one.row))
+    return [encode_reject(records[one.record], one, source, limits, run=run) for one in in_order]
+
+
+def encode_reject(
+    record: Record, rejected: Rejected, source: TopicPartition, limits: Limits, *, run: int
+) -> Output:
+    """The reject of one message, or of one row of a batch message.
+
+    Args:
+        record: The message as it was read.
+        rejected: What was wrong with it.
+        source: Where it came from.
+        limits: What may be kept of it.
+        run: The run number.
+
+    Returns:
+        A message with the original's key, value and headers, or the value's one row, and with headers that
+        say why.
+    """
+    value = record.value
+    if value is not None and rejected.row >= 0 and _is_batch(record.headers, rejected):
+        value = cut_row(value, rejected.row)
+    most = limits.max_reject_bytes
+    kept, cuts = _keep_headers(record.headers, most)
+    headers = [*kept, *_why(record, rejected, source, run), *cuts]
+    if value is None:
+        headers.append((NULL_VALUE, b"true"))
+    for part, content in (("value", value), ("key", record.key)):
+        if content is not None and len(content) > most:
+            headers += _cut(part, content)
+    key = record.key if record.key is None else record.key[:most]
+    # Never null: the client sends no message whose key and value are both null.
+    return Output(Route.REJECT, key, (value or b"")[:most], headers)
+
+
+def _is_batch(headers: Headers, rejected: Rejected) -> bool:
+    return rejected.reason is not Reason.UNKNOWN_CONTENT_TYPE and format_of(headers) is Format.ARROW
+
+
+def _why(record: Record, rejected: Rejected, source: TopicPartition, run: int) -> list[tuple[str, bytes]]:
+    detail = rejected.detail[:_MAX_DETAIL_CHARS]
+    said = {
+        "__connect.errors.topic": source.topic,
+        "__connect.errors.partition": source.partition,
+        "__connect.errors.offset": record.offset,
+        "__connect.errors.stage": rejected.stage.value,
+        "__connect.errors.class.name": _CLASSES[rejected.stage],
+        "__connect.errors.exception.class.name": "pipeline.errors.InputError",
+        "__connect.errors.exception.message": f"{rejected.reason.value}: {detail}",
+        "sluice.reason": rejected.reason.value,
+        "sluice.row": rejected.row,
+        "sluice.run": run,
+        "sluice.timestamp": record.timestamp_ms,
+    }
+    return [(name, str(content).encode(errors="replace")) for name, content in said.items()]
+
+
+def _keep_headers(headers: Headers, most: int) -> tuple[list[tuple[str, bytes]], list[tuple[str, bytes]]]:
+    """As many of the first headers as fit, and what tells of the others."""
+    room = most
+    kept = 0
+    for name, content in headers:
+        room -= n_bytes(None, content, [(name, b"")]) + _HEADER_OVERHEAD_BYTES
+        if room < 0:
+            break
+        kept += 1
+    if kept == len(headers):
+        return without_nulls(headers), []
+    lost = b"".join(name.encode() + b"\0" + (content or b"") + b"\0" for name, content in headers[kept:])
+    return without_nulls(headers[:kept]), [
+        ("sluice.cut.headers.count", str(len(headers) - kept).encode()),
+        *_cut("headers", lost),
+    ]
+
+
+def _cut(part: str, content: bytes) -> list[tuple[str, bytes]]:
+    return [
+        (f"sluice.cut.{part}.bytes", str(len(content)).encode()),
+        (f"sluice.cut.{part}.sha256", hashlib.sha256(content).hexdigest().encode()),
+    ]
