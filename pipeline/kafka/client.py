@@ -1,0 +1,254 @@
+"""The seam to kafka-python: one configuration, one network client, one translation of errors.
+
+Everything in this package opens its clients through `open_client`, so that the user's `kafka:` mapping
+reaches all of them in the same way and what Sluice promises cannot be configured away. Nothing here
+knows claims, topics or positions.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib.util
+import logging
+import pkgutil
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import errors as kafka_errors
+from kafka.future import Future
+from kafka.net.compat import KafkaNetClient
+
+from pipeline.errors import BrokerRefused, BrokerUnreachable, SettingsError, TransientError
+
+logger = logging.getLogger(__name__)
+
+C = TypeVar("C")
+
+DEFAULTS: Mapping[str, Any] = {
+    "client_id": "sluice",
+    "bootstrap_timeout_ms": 10_000,
+    "request_timeout_ms": 15_000,
+    # After a broker's death the library would wait up to 30 s between attempts, and up to 5 min to learn
+    # of a new leader; a gate should be back within seconds of the broker.
+    "reconnect_backoff_max_ms": 1_000,
+    "metadata_max_age_ms": 30_000,
+}
+"""What Sluice sets unless the user does. Times in milliseconds, as kafka-python has them."""
+
+_CLIENTS = (KafkaConsumer, KafkaProducer, KafkaAdminClient)
+_ANYONE = frozenset().union(*(client.DEFAULT_CONFIG for client in _CLIENTS))
+# Objects rather than plain values: they cannot come out of YAML, nor go to another process.
+_OBJECTS = frozenset({"kafka_client", "metric_reporters", "selector", "socket_options", "ssl_context"})
+_METRICS = frozenset({"metrics_num_samples", "metrics_sample_window_ms"})
+ALLOWED = frozenset.intersection(*(frozenset(c.DEFAULT_CONFIG) for c in _CLIENTS)) - _OBJECTS - _METRICS
+"""The settings that every kind of client knows, and that are the user's to choose."""
+
+SECRETS = frozenset({"sasl_plain_password", "ssl_password"})
+MASK = "********"
+
+_TRANSACTIONAL = frozenset(
+    {
+        "InitProducerIdRequest",
+        "AddPartitionsToTxnRequest",
+        "AddOffsetsToTxnRequest",
+        "TxnOffsetCommitRequest",
+        "EndTxnRequest",
+    }
+)
+
+_REFUSALS = (
+    kafka_errors.AuthorizationError,
+    kafka_errors.IllegalSaslStateError,
+    kafka_errors.IncompatibleBrokerVersion,
+    kafka_errors.SaslAuthenticationFailedError,
+    kafka_errors.SecurityDisabledError,
+    kafka_errors.UnsupportedSaslMechanismError,
+    kafka_errors.UnsupportedVersionError,
+)
+
+
+class SluiceKafkaClient(KafkaNetClient):  # type: ignore[misc]  # kafka-python carries no types
+    """kafka-python's network client, able to outlive a broker's death and to say what it does not know.
+
+    Args:
+        in_doubt: Set when a transactional request ended without an answer. The library sends it again,
+            and the first one may still arrive, in the middle of the *next* transaction: the producer has
+            to be built anew, which fences whatever is still on its way.
+        **configs: As kafka-python gives them.
+    """
+
+    def __init__(self, *, in_doubt: threading.Event | None = None, **configs: Any) -> None:
+        super().__init__(**configs)
+        self._in_doubt = in_doubt or threading.Event()
+
+    def await_ready(self, node_id: int, timeout_ms: float = 30_000) -> bool:
+        """Whether the node can be sent to. "Not ready" is an answer, never an exception.
+
+        The library raises here where its sender expects False; the sender then drops the transactional
+        request that it was about to send, and the transaction waits for it for ever.
+        """
+        try:
+            return bool(super().await_ready(node_id, timeout_ms=timeout_ms))
+        except kafka_errors.KafkaError as error:
+            logger.info("broker %s is not ready: %s", node_id, describe(error))
+            return False
+
+    def send(self, node_id: int, request: object, **kwargs: Any) -> Future:
+        """Send, and take note when a transactional request ends without an answer."""
+        future = super().send(node_id, request, **kwargs)
+        # A request that failed at once was never on its way.
+        if type(request).__name__ in _TRANSACTIONAL and not future.is_done:
+            future.add_errback(functools.partial(self._note_unanswered, type(request).__name__))
+        return future
+
+    def _note_unanswered(self, request: str, error: BaseException) -> None:
+        logger.warning("%s ended without an answer (%s): its outcome is in doubt", request, describe(error))
+        self._in_doubt.set()
+
+
+def connection(kafka: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration that all clients share: the user's settings over `DEFAULTS`.
+
+    Args:
+        kafka: The `kafka:` mapping of the settings, in kafka-python's names; must hold
+            `bootstrap_servers`. `sasl_oauth_token_provider` is a class by name: `package.module:Class`.
+
+    Returns:
+        Keyword arguments that every kind of kafka-python client accepts.
+
+    Raises:
+        SettingsError: A key is missing, unknown, mistyped, or Sluice's own to set.
+    """
+    if not kafka.get("bootstrap_servers"):
+        raise SettingsError("kafka.bootstrap_servers", "is missing; such as localhost:9092", "kafka")
+    for key, value in kafka.items():
+        _check(key, value)
+    config = {**DEFAULTS, **kafka}
+    if provider := config.get("sasl_oauth_token_provider"):
+        config["sasl_oauth_token_provider"] = _load_provider(provider)
+    if version := config.get("api_version"):
+        config["api_version"] = tuple(version)
+    return config
+
+
+def masked(kafka: Mapping[str, Any]) -> dict[str, Any]:
+    """The mapping with its secrets replaced, for whatever is shown or logged."""
+    return {key: MASK if key in SECRETS and value else value for key, value in kafka.items()}
+
+
+def servers(kafka: Mapping[str, Any]) -> str:
+    """The bootstrap addresses, as one word for messages."""
+    addresses = kafka.get("bootstrap_servers", "")
+    return addresses if isinstance(addresses, str) else ",".join(addresses)
+
+
+def open_client(
+    kind: Callable[..., C],
+    kafka: Mapping[str, Any],
+    *,
+    in_doubt: threading.Event | None = None,
+    **own: Any,
+) -> C:
+    """Open a kafka-python client; returns once a broker has answered.
+
+    Args:
+        kind: `KafkaConsumer`, `KafkaProducer` or `KafkaAdminClient`.
+        kafka: See `connection`.
+        in_doubt: See `SluiceKafkaClient`.
+        **own: What this one client needs; what a user may set too is theirs.
+
+    Returns:
+        The client, with its threads running; the caller closes it.
+
+    Raises:
+        BrokerUnreachable: No broker answered within `bootstrap_timeout_ms`.
+        BrokerRefused: One answered, and refuses us.
+        SettingsError: See `connection`; or the library finds the combination impossible.
+    """
+    config = connection(kafka)
+    warn_without_crc32c()
+    networks: list[SluiceKafkaClient] = []
+
+    def network(**configs: Any) -> SluiceKafkaClient:
+        networks.append(SluiceKafkaClient(in_doubt=in_doubt, **configs))
+        return networks[-1]
+
+    opened = False
+    try:
+        client = kind(**{**own, **config}, kafka_client=network)
+        opened = True
+    except (kafka_errors.KafkaTimeoutError, kafka_errors.MetadataEmptyBrokerList) as error:
+        waited_s = config["bootstrap_timeout_ms"] / 1000
+        raise BrokerUnreachable(servers(kafka), waited_s) from error
+    except (kafka_errors.KafkaConfigurationError, ValueError, OSError) as error:
+        raise SettingsError("kafka", describe(error), "kafka") from error
+    except kafka_errors.KafkaError as error:
+        raise BrokerRefused(servers(kafka), describe(error)) from error
+    finally:
+        if not opened:
+            for left_open in networks:
+                left_open.close()
+    return client
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn the library's errors into ours.
+
+    Args:
+        doing: What is being done, for the message.
+
+    Raises:
+        BrokerRefused: The broker says that we may not.
+        TransientError: Anything else that the library raises.
+    """
+    try:
+        yield
+    except _REFUSALS as error:
+        raise BrokerRefused(doing, describe(error)) from error
+    except kafka_errors.KafkaError as error:
+        raise TransientError(doing, describe(error)) from error
+
+
+def describe(error: BaseException) -> str:
+    """One line for an error of the library, whose text is often empty."""
+    said = " ".join(str(error).split())
+    name = type(error).__name__
+    return said if said.startswith(name) else f"{name}: {said}" if said else name
+
+
+@functools.cache
+def warn_without_crc32c() -> None:
+    """Say once, aloud, when checksums are computed in Python: ten times slower (see docs)."""
+    if importlib.util.find_spec("crc32c") is None:
+        logger.warning("the package crc32c is missing: Kafka clients will be ten times slower; install it")
+
+
+def _check(key: str, value: object) -> None:
+    """Refuse a setting that is not the user's, not known, or of the wrong type."""
+    setting = f"kafka.{key}"
+    if key not in ALLOWED:
+        if key in _ANYONE:
+            raise SettingsError(setting, "is not yours to set: Sluice sets it, or does without it", "kafka")
+        near = difflib.get_close_matches(key, ALLOWED, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise SettingsError(setting, f"is not a setting of the Kafka client{hint}", "kafka")
+    default = KafkaConsumer.DEFAULT_CONFIG[key]
+    for kind, name in ((bool, "true or false"), (int, "a whole number")):
+        if type(default) is kind and type(value) is not kind:
+            raise SettingsError(setting, f"must be {name}, not {value!r}", "kafka")
+
+
+def _load_provider(name: object) -> object:
+    """The token provider that a setting names, built without arguments."""
+    setting = "kafka.sasl_oauth_token_provider"
+    if not isinstance(name, str):
+        raise SettingsError(setting, "must name a class, as package.module:Class", "kafka")
+    try:
+        return pkgutil.resolve_name(name)()
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SettingsError(setting, f"{name!r} cannot be loaded: {error}", "kafka") from error

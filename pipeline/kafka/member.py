@@ -1,0 +1,311 @@
+"""This gate's membership in the consumer group: which partitions are its own, and from where they go on.
+
+What it promises: every change of what the gate owns is told once, as an `Assignment` with a number of its
+own; the group metadata in it is the snapshot of the generation that brought it, so that a commit under it
+is refused once the group has moved on; a partition without a committed offset is named.
+
+It is a real member (lag tools, rebalances and autoscalers see it) that reads no payload: all its
+partitions are paused. It commits nothing. Used by one thread; the library's own thread calls the listener.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol
+
+import kafka as kafka_python
+from kafka import ConsumerRebalanceListener, KafkaConsumer
+from kafka import errors as kafka_errors
+from kafka.structs import ConsumerGroupMetadata, MemberState
+
+from pipeline.errors import Fenced
+from pipeline.kafka.client import open_client, translated
+from pipeline.kafka.roster import Roster
+from pipeline.records import TopicPartition
+
+logger = logging.getLogger(__name__)
+
+_WATERMARKS_EVERY_S = 1.0
+"""High watermarks are for the lag that people see; the planner needs last stable offsets only."""
+
+
+_DEADLINE_MS = 15_000
+"""For how long one question to the broker is repeated."""
+
+_CLOSE_MS = 2_000
+"""For how long closing may take; what is not done by then, the session time-out does."""
+
+
+class Ends(NamedTuple):
+    """How far a partition reaches."""
+
+    last_stable: int
+    """One past the last offset that may be claimed: no transaction below it is open."""
+    high_watermark: int
+    """One past the last offset; the lag is counted to here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What the gate owns, as of one generation of the group."""
+
+    number: int
+    """Counts the changes, from 1."""
+    positions: Mapping[TopicPartition, int]
+    """Where each partition goes on: the committed offset, or the resolved start. Empty when revoked."""
+    fresh: Mapping[TopicPartition, int]
+    """The part of `positions` that is not committed yet, and has to be before the first claim."""
+    group: ConsumerGroupMetadata = field(repr=False)
+    """The snapshot to commit under."""
+
+
+class GroupMember(Protocol):
+    """What the keeper asks about its part of the group; see `Member` for the promises."""
+
+    @property
+    def revoked(self) -> bool:
+        """Whether the last assignment is no longer this gate's."""
+
+    def poll(self, timeout_s: float) -> Assignment | None:
+        """Take part in the group; a new assignment if there is one."""
+
+    def end_offsets(self) -> dict[TopicPartition, Ends]:
+        """How far the owned partitions reach."""
+
+    def close(self, *, leave: bool) -> None:
+        """Stop being a member."""
+
+
+class Member:
+    """A member of a consumer group.
+
+    Args:
+        kafka: Client settings, see `client.connection`.
+        group: The consumer group.
+        topic: What it consumes.
+        instance: Name of this gate within the group. With one, a restart within the session time-out
+            causes no rebalance (static membership). None: an ordinary member.
+        start: Where a partition begins that the group has never committed.
+        session_timeout_s: After how long without a heartbeat the group does without this member.
+
+    Raises:
+        BrokerUnreachable: No broker answers.
+        BrokerRefused: One answers, and refuses us.
+    """
+
+    def __init__(
+        self,
+        kafka: Mapping[str, Any],
+        *,
+        group: str,
+        topic: str,
+        instance: str | None = None,
+        start: Literal["earliest", "latest"] = "earliest",
+        session_timeout_s: float = 10.0,
+    ) -> None:
+        self._kafka = dict(kafka)
+        self._topic = topic
+        self._start = start
+        self._session_timeout_s = session_timeout_s
+        self._roster = Roster(kafka, group=group, topic=topic, instance=instance) if instance else None
+        self._membership: dict[str, Any] = {
+            "group_id": group,
+            "group_instance_id": self._roster.instance_id if self._roster else None,
+            "session_timeout_ms": round(session_timeout_s * 1000),
+            "heartbeat_interval_ms": round(session_timeout_s * 1000 / 5),
+            # How long the others wait for this one in a rebalance; it must poll at least as often.
+            "max_poll_interval_ms": round(session_timeout_s * 3000),
+        }
+        self._number = 0
+        self._current: Assignment | None = None
+        self._settled: _Grant | None = None
+        self._watermarks: dict[TopicPartition, int] = {}
+        self._watermarks_at = -_WATERMARKS_EVERY_S
+        self._watcher = self._open("read_uncommitted", group_id=None)
+        self._consumer, self._listener = self._join()
+
+    @property
+    def revoked(self) -> bool:
+        """Whether the last assignment is no longer this gate's; what was read under it must not be committed.
+
+        Fresh at every call, without asking the broker: it sees what the heartbeats have brought.
+        """
+        granted = self._listener.granted
+        return (
+            granted is None
+            or granted is not self._settled
+            or _identity(granted.group) != _identity(self._consumer.group_metadata())
+        )
+
+    def poll(self, timeout_s: float) -> Assignment | None:
+        """Take part in the group: join, rebalance, prove to be alive. To be called all the time.
+
+        Blocks for `timeout_s`, and for a few round trips more after a rebalance.
+
+        Args:
+            timeout_s: How long to wait for a change, in seconds.
+
+        Returns:
+            The new assignment after a change; one without positions when everything was revoked and
+            the next is not settled yet; None if nothing changed.
+
+        Raises:
+            Fenced: Another gate goes by this one's instance name.
+            TransientError: The broker is not there; call again.
+            BrokerRefused: The broker does not let us.
+        """
+        with translated("taking part in the group"):
+            try:
+                self._consumer.poll(timeout_ms=round(timeout_s * 1000), max_records=1)
+            except kafka_errors.FencedInstanceIdError as error:
+                raise Fenced(str(self._membership["group_instance_id"])) from error
+        if self._roster is not None:
+            self._heed(self._roster)
+        granted = self._listener.granted
+        if granted is not None and granted is not self._settled:
+            return self._settle(granted)
+        if self.revoked and self._current is not None and self._current.positions:
+            self._settled = None
+            return self._announce({}, {}, self._consumer.group_metadata())
+        return None
+
+    def end_offsets(self) -> dict[TopicPartition, Ends]:
+        """How far the owned partitions reach. One round trip, two once a second.
+
+        Returns:
+            One entry per owned partition; empty while none is owned.
+
+        Raises:
+            TransientError: The broker is not there; call again.
+        """
+        owned = list(self._current.positions) if self._current is not None else []
+        if not owned:
+            return {}
+        partitions = [kafka_python.TopicPartition(*source) for source in owned]
+        with translated(f"asking for the ends of {self._topic}"):
+            stable = self._consumer.end_offsets(partitions, timeout_ms=_DEADLINE_MS)
+            now = time.monotonic()
+            if now - self._watermarks_at >= _WATERMARKS_EVERY_S or self._watermarks.keys() != set(owned):
+                high = self._watcher.end_offsets(partitions, timeout_ms=_DEADLINE_MS)
+                self._watermarks = {TopicPartition(*p): offset for p, offset in high.items()}
+                self._watermarks_at = now
+        return {
+            source: Ends(stable[p], max(stable[p], self._watermarks[source]))
+            for source, p in zip(owned, partitions, strict=True)
+        }
+
+    def close(self, *, leave: bool) -> None:
+        """Stop being a member. Blocks for a few round trips; does not raise for a broker that is gone.
+
+        Args:
+            leave: Give the partitions back at once. Without it a member with an instance name keeps
+                them until its session ends, for its restart.
+        """
+        self._consumer.close(autocommit=False, timeout_ms=_CLOSE_MS)
+        self._watcher.close(autocommit=False, timeout_ms=_CLOSE_MS)
+        if self._roster is not None:
+            if leave:
+                # The library never sends LeaveGroup for a static member.
+                self._roster.leave()
+            self._roster.close()
+
+    def _open(self, isolation_level: str, **own: Any) -> KafkaConsumer:
+        return open_client(
+            KafkaConsumer,
+            self._kafka,
+            isolation_level=isolation_level,
+            enable_auto_commit=False,
+            auto_offset_reset=self._start,
+            allow_auto_create_topics=False,
+            metrics_enabled=False,
+            **own,
+        )
+
+    def _join(self) -> tuple[KafkaConsumer, _Listener]:
+        consumer = self._open("read_committed", **self._membership)
+        listener = _Listener(consumer)
+        consumer.subscribe([self._topic], listener=listener)
+        return consumer, listener
+
+    def _heed(self, roster: Roster) -> None:
+        """Ask the group, once per session time-out, what static membership does not tell by itself."""
+        group = self._consumer.group_metadata()
+        if group.state is not MemberState.STABLE or not roster.due(self._session_timeout_s):
+            return
+        n_partitions = len(self._consumer.partitions_for_topic(self._topic) or ())
+        if roster.overlooks(n_partitions, member_id=group.member_id):
+            logger.info("partitions of %s belong to nobody: leaving the group to join anew", self._topic)
+            self._consumer.close(autocommit=False, timeout_ms=_CLOSE_MS)
+            roster.leave()
+            self._consumer, self._listener = self._join()
+
+    def _settle(self, granted: _Grant) -> Assignment | None:
+        """Resolve where the granted partitions go on; None if the group has moved on meanwhile."""
+        positions: dict[TopicPartition, int] = {}
+        fresh: dict[TopicPartition, int] = {}
+        with translated("asking for the committed offsets"):
+            for partition in sorted(granted.partitions):
+                # Waits for transactions that are still committing offsets (isolation read_committed).
+                offset = self._consumer.committed(partition, timeout_ms=_DEADLINE_MS)
+                if offset is None:
+                    offset = fresh[TopicPartition(*partition)] = self._first(partition)
+                positions[TopicPartition(*partition)] = offset
+        if self._listener.granted is not granted:
+            return None
+        self._settled = granted
+        return self._announce(positions, fresh, granted.group)
+
+    def _first(self, partition: kafka_python.TopicPartition) -> int:
+        ask = self._consumer.beginning_offsets if self._start == "earliest" else self._consumer.end_offsets
+        return int(ask([partition], timeout_ms=_DEADLINE_MS)[partition])
+
+    def _announce(
+        self,
+        positions: Mapping[TopicPartition, int],
+        fresh: Mapping[TopicPartition, int],
+        group: ConsumerGroupMetadata,
+    ) -> Assignment:
+        self._number += 1
+        self._current = Assignment(self._number, positions, fresh, group)
+        owned = ", ".join(map(str, positions)) or "nothing"
+        logger.info("assignment %d, generation %d: %s", self._number, group.generation_id, owned)
+        return self._current
+
+
+class _Grant(NamedTuple):
+    """What one generation of the group gave to this gate."""
+
+    partitions: frozenset[kafka_python.TopicPartition]
+    group: ConsumerGroupMetadata
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python carries no types
+    """What the library calls, on its own thread, in the middle of a rebalance. It must not block.
+
+    `granted` is one reference, replaced as a whole: reading it needs no lock.
+    """
+
+    def __init__(self, consumer: KafkaConsumer) -> None:
+        self._consumer = consumer
+        self.granted: _Grant | None = None
+
+    def on_partitions_revoked(self, revoked: set[kafka_python.TopicPartition]) -> None:
+        """Nothing is this gate's from here on."""
+        self.granted = None
+
+    def on_partitions_lost(self, lost: set[kafka_python.TopicPartition]) -> None:
+        """The same, without having been asked."""
+        self.granted = None
+
+    def on_partitions_assigned(self, assigned: set[kafka_python.TopicPartition]) -> None:
+        """Pause, and take the snapshot while generation and assignment are known to belong together."""
+        self._consumer.pause(*assigned)
+        self.granted = _Grant(frozenset(assigned), self._consumer.group_metadata())
+
+
+def _identity(group: ConsumerGroupMetadata) -> tuple[int, str]:
+    """What the broker fences by."""
+    return group.generation_id, group.member_id

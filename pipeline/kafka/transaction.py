@@ -1,0 +1,366 @@
+"""A transactional producer that is either sure or spent.
+
+What it promises: `commit` returns only if every message of the transaction and its offsets are committed;
+no call blocks beyond its deadline; after anything goes wrong between `begin` and `commit` no call works
+again, so that nothing of a failed transaction can leak into the next. What became of a transaction whose
+`commit` raised is unknown: build a producer anew with the same id, which ends it, then ask for the
+committed offsets.
+
+It does not know what it sends, and never retries: whoever uses it rebuilds the session (see `publisher`).
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import kafka
+from kafka import KafkaProducer
+from kafka import errors as kafka_errors
+from kafka.producer.future import FutureRecordMetadata
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
+
+from pipeline.errors import Fenced, InvariantBroken, TransientError
+from pipeline.kafka.client import describe, open_client, translated
+from pipeline.kafka.sendable import MAX_REQUEST_BYTES
+from pipeline.records import Headers, TopicPartition
+
+logger = logging.getLogger(__name__)
+
+_FENCED = (
+    kafka_errors.FencedInstanceIdError,
+    kafka_errors.InvalidProducerEpochError,
+    kafka_errors.ProducerFencedError,
+)
+
+
+class _State(enum.Enum):
+    NEW = "new"
+    IDLE = "idle"
+    OPEN = "open"
+    CONFIRMED = "confirmed"
+    SPENT = "spent"
+
+
+class Transactor(Protocol):
+    """What the publisher commits through; see `TransactionalProducer` for the promises."""
+
+    @property
+    def reusable(self) -> bool:
+        """Whether `begin` may be called."""
+
+    def init(self) -> None:
+        """End what a predecessor left open, and fence it."""
+
+    def begin(self) -> None:
+        """Open a transaction."""
+
+    def send(
+        self, target: TopicPartition, key: bytes | None, value: bytes | None, headers: Headers = ()
+    ) -> None:
+        """Add one message to it."""
+
+    def confirm(self) -> None:
+        """Wait until every message has been accepted."""
+
+    def commit_offsets(self, offsets: Mapping[TopicPartition, int], group: ConsumerGroupMetadata) -> None:
+        """Add the group's offsets to it."""
+
+    def commit(self) -> None:
+        """Make it all visible."""
+
+    def close(self) -> None:
+        """Let go; an open transaction is left for the successor to abort."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How messages are sent, and for how long that is tried."""
+
+    transaction_timeout_s: float = 30.0
+    """When the broker aborts a transaction that was not ended, in seconds; bounds for how long a dead gate
+    holds up the readers of its output."""
+    delivery_timeout_s: float = 45.0
+    """When the library gives up on a batch, in seconds. More than `transaction_timeout_s`: giving up on a
+    batch does not fail the commit, but the broker's time-out does."""
+    deadline_s: float = 20.0
+    """For how long `init`, `confirm`, `commit_offsets` and `commit` may each block, in seconds."""
+    linger_ms: int = 5
+    """How long a batch waits for company, in milliseconds. `confirm` sends what waits."""
+    batch_bytes: int = 1 << 18
+    """Size of a batch, per partition."""
+    compression: str | None = None
+    """`lz4`, `zstd`, `gzip` or None."""
+    max_request_bytes: int = MAX_REQUEST_BYTES
+    """Largest message, see `sendable`; the topics' `max.message.bytes` must allow it."""
+
+    def __post_init__(self) -> None:
+        if not self.transaction_timeout_s < self.delivery_timeout_s:
+            raise ValueError(
+                f"transaction_timeout_s, {self.transaction_timeout_s:g}, must be below "
+                f"delivery_timeout_s, {self.delivery_timeout_s:g}"
+            )
+
+
+class TransactionalProducer:
+    """One transaction after another under one transactional id, in the order of the verbs below.
+
+    1. `begin`; 2. `send`, any number of times; 3. `confirm`; 4. `commit_offsets`; 5. `commit`.
+    Used by one thread. `init` comes first, once.
+
+    Args:
+        kafka: Client settings, see `client.connection`.
+        transactional_id: Stable per gate instance, so that `init` ends what a predecessor left open.
+        delivery: Time-outs and batching.
+
+    Raises:
+        BrokerUnreachable: No broker answers.
+        BrokerRefused: One answers, and refuses us.
+    """
+
+    def __init__(
+        self, kafka: Mapping[str, Any], *, transactional_id: str, delivery: Delivery | None = None
+    ) -> None:
+        delivery = delivery or Delivery()
+        self._id = transactional_id
+        self._deadline_s = delivery.deadline_s
+        self._in_doubt = threading.Event()
+        self._state = _State.NEW
+        self._sent: list[FutureRecordMetadata] = []
+        self._producer: KafkaProducer = open_client(
+            KafkaProducer,
+            kafka,
+            in_doubt=self._in_doubt,
+            transactional_id=transactional_id,
+            transaction_timeout_ms=round(delivery.transaction_timeout_s * 1000),
+            delivery_timeout_ms=round(delivery.delivery_timeout_s * 1000),
+            acks="all",
+            linger_ms=delivery.linger_ms,
+            batch_size=delivery.batch_bytes,
+            compression_type=delivery.compression,
+            max_request_size=delivery.max_request_bytes,
+            max_block_ms=round(delivery.deadline_s * 1000),
+            allow_auto_create_topics=False,
+            metrics_enabled=False,
+            # The library sleeps for this long whenever the broker is still writing the markers of the
+            # transaction before, which it often is: the default of 100 is most of a small transaction.
+            retry_backoff_ms=10,
+        )
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another transaction may begin; False once anything is lost, failed or in doubt.
+
+        In doubt: a request of the last transaction ended without an answer and was sent again. The first
+        one may still arrive, and would end the next transaction, which has the same epoch.
+        """
+        return self._state is _State.IDLE and not self._in_doubt.is_set()
+
+    def init(self) -> None:
+        """Abort what a predecessor of the same id left open, and fence it. Blocks.
+
+        Raises:
+            TransientError: The coordinator did not answer within the deadline.
+            Fenced: A successor was quicker.
+        """
+        self._expect(_State.NEW)
+        with self._spent_on_error("starting the transactional producer"):
+            self._bounded("init", self._producer.init_transactions)
+            # A request of `init` that was sent twice can but fence us; nothing else is under way yet.
+            self._in_doubt.clear()
+            self._state = _State.IDLE
+
+    def begin(self) -> None:
+        """Open a transaction. Local; does not block.
+
+        Raises:
+            InvariantBroken: The producer is not `reusable`.
+        """
+        if not self.reusable:
+            raise InvariantBroken(f"a producer that is {self._state.value} or in doubt begins no transaction")
+        with self._spent_on_error("beginning a transaction"):
+            self._producer.begin_transaction()
+            self._sent.clear()
+            self._state = _State.OPEN
+
+    def send(
+        self, target: TopicPartition, key: bytes | None, value: bytes | None, headers: Headers = ()
+    ) -> None:
+        """Add one message. Does not wait for the broker, except for a topic's first metadata.
+
+        Args:
+            target: Topic and partition.
+            key: May be None if `value` is not.
+            value: May be None if `key` is not.
+            headers: Without null values; order and repeats are kept.
+
+        Raises:
+            InvariantBroken: No transaction is open, or the message is not `sendable`.
+            TransientError: The transaction has failed.
+            Fenced: A successor has taken over the transactional id.
+        """
+        if self._state is not _State.OPEN:
+            self._expect(_State.OPEN)
+        try:
+            future = self._producer.send(target.topic, value, key, list(headers), target.partition)
+        except (TypeError, ValueError, kafka_errors.MessageSizeTooLargeError) as error:
+            self._state = _State.SPENT
+            raise InvariantBroken(f"what is sent to {target} is sendable: {describe(error)}") from error
+        except kafka_errors.KafkaError:
+            with self._spent_on_error(f"sending to {target}"):
+                raise
+        self._sent.append(future)
+
+    def confirm(self) -> None:
+        """Wait until the broker has accepted every message of this transaction. Blocks.
+
+        A successful flush does not mean that: the library reports a batch that it gave up on nowhere
+        but in the futures of its messages.
+
+        Raises:
+            TransientError: A message failed, or the deadline passed.
+            Fenced: A successor has taken over the transactional id.
+        """
+        self._expect(_State.OPEN)
+        with self._spent_on_error(f"sending {len(self._sent)} messages"):
+            if self._sent:
+                self._bounded("flush", self._producer.flush, self._deadline_s)
+            for future in self._sent:
+                if not future.succeeded():
+                    raise future.exception or kafka_errors.KafkaTimeoutError("not answered")
+            self._state = _State.CONFIRMED
+
+    def commit_offsets(self, offsets: Mapping[TopicPartition, int], group: ConsumerGroupMetadata) -> None:
+        """Add the group's offsets to the transaction. Blocks.
+
+        Args:
+            offsets: The next offset to be read, by partition.
+            group: The metadata that the assignment came with (see `member.Assignment`); never the live
+                one, which carries a new generation before the new assignment is applied, and fences nothing.
+
+        Raises:
+            TransientError: The group has moved on, or the deadline passed.
+            Fenced: A successor has taken over the transactional id or the group instance id.
+        """
+        self._expect(_State.CONFIRMED)
+        positions = {
+            kafka.TopicPartition(*source): OffsetAndMetadata(offset, "", -1)
+            for source, offset in offsets.items()
+        }
+        with self._spent_on_error("committing offsets"):
+            self._bounded("offsets", self._producer.send_offsets_to_transaction, positions, group)
+
+    def commit(self) -> None:
+        """Make messages and offsets visible together. Blocks.
+
+        Raises:
+            TransientError: The outcome is unknown; see the module.
+            Fenced: A successor has taken over the transactional id, and has ended this transaction.
+        """
+        self._expect(_State.CONFIRMED)
+        with self._spent_on_error("committing the transaction"):
+            self._bounded("commit", self._producer.commit_transaction)
+            self._sent.clear()
+            self._state = _State.IDLE
+
+    def close(self) -> None:
+        """Let go of the threads and connections. Blocks for a second at most; never raises for the broker.
+
+        An open transaction is not aborted here: `init` of the successor does that, or its time-out.
+        """
+        self._state = _State.SPENT
+        closer = threading.Thread(
+            target=_close, args=(self._producer,), name=f"close-{self._id}", daemon=True
+        )
+        closer.start()
+        closer.join(timeout=1.0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _expect(self, state: _State) -> None:
+        if self._state is not state:
+            raise InvariantBroken(f"the producer is {state.value} here; it is {self._state.value}")
+
+    @contextmanager
+    def _spent_on_error(self, doing: str) -> Iterator[None]:
+        """Whatever goes wrong inside ends this producer; the library's errors become ours."""
+        before, self._state = self._state, _State.SPENT
+        try:
+            with translated(doing):
+                yield
+        except TransientError as error:
+            cause = error.__cause__
+            if isinstance(cause, _FENCED) or any(isinstance(fact, _FENCED) for fact in _facts(cause)):
+                raise Fenced(self._id) from cause
+            raise
+        if self._state is _State.SPENT:
+            self._state = before
+
+    def _bounded(self, name: str, call: Callable[..., object], *args: object) -> None:
+        """Make a call of the library that could block for ever, for `deadline_s` at most."""
+        running = _Call(f"{name}-{self._id}", call, args)
+        running.start()
+        running.join(self._deadline_s)
+        if running.is_alive():
+            raise kafka_errors.KafkaTimeoutError(f"no answer within {self._deadline_s:g} s")
+        if running.error is not None:
+            raise running.error
+
+
+class _Call(threading.Thread):
+    """One call in a thread of its own, which dies with the process if the call never returns."""
+
+    def __init__(self, name: str, call: Callable[..., object], args: tuple[object, ...]) -> None:
+        super().__init__(name=name, daemon=True)
+        self._call = call
+        self._args_of_call = args
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        """Call, and keep what was raised."""
+        with self:
+            self._call(*self._args_of_call)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        self.error = error
+        return True
+
+
+def _facts(error: BaseException | None) -> tuple[object, ...]:
+    return error.args if error is not None else ()
+
+
+def _close(producer: KafkaProducer) -> None:
+    """Close a producer, however long its unsent batches take to be given up on."""
+    while True:
+        try:
+            producer.close(timeout=0.5)
+        except kafka_errors.KafkaTimeoutError as error:
+            logger.info("closing a producer that still has batches: %s", describe(error))
+            time.sleep(0.5)
+        else:
+            return
