@@ -298,6 +298,24 @@ class Undecodable(FatalError):
         )
 
 
+class ExecutionFailed(FatalError):
+    """Executions die before their pool is warm, time after time.
+
+    Args:
+        n_starts: How many did, one after the other.
+    """
+
+    def __init__(self, n_starts: int) -> None:
+        super().__init__(n_starts)
+        self.n_starts = n_starts
+
+    def __str__(self) -> str:
+        return (
+            f"{self.n_starts} executions in a row died before their pool was warm; what the runner wrote "
+            "above says why, most often memory, the device or the bundle's path on the nodes"
+        )
+
+
 class InvariantBroken(FatalError):
     """A rule that the code relies on does not hold: a defect in Sluice, please report it.
 

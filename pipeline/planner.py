@@ -69,6 +69,10 @@ class Planner:
         failed = self._handed(ledger)
         (self._alone or self._again).extendleft(reversed(failed))
 
+    def hand_one_again(self, claim: Claim) -> None:
+        """Hand a claim once more, and first: it came back unread."""
+        (self._alone if claim.attempt > 1 else self._again).appendleft(claim)
+
     def suspect(self, ledger: Ledger) -> None:
         """Hand what is out one at a time: one of the claims may have brought its execution down.
 

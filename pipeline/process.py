@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -25,8 +26,6 @@ def die_with_parent(parent: int) -> None:
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
     """End a process that leads its session, and whatever is left of that session, at once; then reap it."""
-    try:
+    with contextlib.suppress(ProcessLookupError):  # all of it had ended
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # all of it had ended
     process.wait()

@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
+from pipeline import codec
 from pipeline.errors import SettingsError
 
 ENV_PREFIX = "SLUICE_"
@@ -46,6 +47,10 @@ class Topics(Section):
     """What could not be scored, as it was read, with the reason."""
     audit: str | None = None
     """Counts per claim, in the same transaction as its verdicts. Needed where `pass` is off."""
+
+    fold_partitions: bool = False
+    """Allow outputs with fewer partitions than the input: input partitions then share an output partition,
+    by their number modulo its count. Order is promised per input partition all the same."""
 
     @property
     def outputs(self) -> dict[str, str]:
@@ -123,7 +128,17 @@ class Limits(Section):
     max_message_bytes: int = Field(default=1 << 20, ge=1)
     """Largest input value, in bytes."""
     max_reject_bytes: int = Field(default=256 << 10, ge=0)
-    """A reject's value beyond this many bytes is cut, and its digest kept."""
+    """A reject's value, key or headers beyond this many bytes are cut, and their digest kept."""
+
+    @property
+    def max_output_bytes(self) -> int:
+        """Largest message that the gate may send: a batch of verdicts, or a reject with all its parts."""
+        reject = 3 * self.max_reject_bytes + codec.REJECT_BYTES
+        return max(self.max_message_bytes + codec.VERDICT_BYTES, reject)
+
+    def to_codec(self) -> codec.Limits:
+        """As the codec takes them."""
+        return codec.Limits(**self.model_dump())
 
 
 class Publish(Section):

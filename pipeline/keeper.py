@@ -1,0 +1,359 @@
+"""The keeper: the gate's main process, all that touches the consumer group and the output topics.
+
+Its loop is five verbs: join, plan, collect, publish, tend. Promises: what is committed was complete, in order
+and of the current assignment; an error of the broker's ends the session and never the runner; what cannot be
+rebuilt within its deadline ends the process, and whoever runs the gate starts it again. It imports no engine
+and no model: the runner is a process, reached through `supervisor`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from actors.bundle import Bundle
+from pipeline import link
+from pipeline.brake import Brake
+from pipeline.doors import Doors
+from pipeline.errors import BrokerUnreachable, OffsetsLost, TransientError
+from pipeline.execution import Execution, Outcome
+from pipeline.kafka.member import Assignment, Ends
+from pipeline.ledger import Ledger
+from pipeline.metrics import Metrics
+from pipeline.planner import Bounds, Planner
+from pipeline.publisher import Destination
+from pipeline.records import Counts, Mode, Route, Settled, TopicPartition
+from pipeline.session import Session
+from pipeline.settings import Settings
+from pipeline.supervisor import Budget, Supervisor
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 0.05
+"""How often to ask how far the partitions reach. One round trip; it bounds the latency at a trickle."""
+TURN_S = 0.02
+"""How long one turn waits for something to come back."""
+STANDS_STILL_S = 60.0
+"""A loop that has not turned for so long is not alive: no call in it may block for longer."""
+
+
+class Keeper:
+    """One gate.
+
+    Args:
+        settings: Everything it needs to know.
+        destinations: Where each route goes, see `startup`.
+        bundle: What its replicas score with.
+        until_drained: Stop once everything that the partitions hold is committed.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        destinations: Mapping[Route, Destination],
+        bundle: Bundle,
+        *,
+        until_drained: bool = False,
+    ) -> None:
+        self._settings = settings
+        self._destinations = dict(destinations)
+        self._bundle = bundle
+        self._until_drained = until_drained
+        gate = settings.gate
+        self._metrics = Metrics()
+        self._planner = Planner(_bounds(settings))
+        self._brake = Brake(max_share=gate.max_prune_share, window=gate.brake_window)
+        self._supervisor = Supervisor(_budget(settings), self._start, self._metrics)
+        self._assignment: Assignment | None = None
+        self._ledger = Ledger(0, {})
+        self._ends: Mapping[TopicPartition, Ends] = {}
+        self._looked_at = self._read_again_at = self._turned_at = time.monotonic()
+        self._ready: list[Settled] = []
+        self._ready_since = 0.0
+        self._totals = Counts()
+        self._stop_by: float | None = None
+        self._lift_asked = False
+
+    def run(self) -> None:
+        """Run until stopped. Blocks.
+
+        Raises:
+            FatalError: Going on would break a promise; its `exit_code` says which kind.
+        """
+        http = self._settings.http
+        with Doors(http.host, http.port, self) as doors:
+            logger.info("doors open at %s", doors.url)
+            try:
+                self._supervisor.tend(wanted=True, n_out=0)  # the pool warms up while the group is joined
+                while not self._run_session():
+                    pass
+            finally:
+                self._supervisor.close()
+
+    def stop(self) -> None:
+        """Finish what is in flight, commit it, leave the group. Returns at once; safe in a signal handler."""
+        if self._stop_by is None:
+            self._stop_by = time.monotonic() + self._settings.gate.shutdown_grace_s
+
+    def _run_session(self) -> bool:
+        """One session, from its start to its end. True where the gate is done."""
+        try:
+            with self._open_session() as session:
+                self._metrics.began_session()
+                while not self._done():
+                    self._turn(session)
+                self._publish(session, at_once=True)
+                session.leaving = True
+        except TransientError as trouble:
+            logger.warning("the session ends, another is built: %s", trouble)
+            self._begin({}, None)
+            return self._stop_by is not None
+        logger.info("stopped: %s", ", ".join(f"{name} {n}" for name, n in self._totals._asdict().items()))
+        return True
+
+    def _open_session(self) -> Session:
+        """Build a session, for as long as the settings allow to try."""
+        deadline = time.monotonic() + self._settings.publish.rebuild_deadline_s
+        while True:
+            try:
+                return Session.open(self._settings, self._destinations)
+            except (TransientError, BrokerUnreachable) as trouble:
+                if time.monotonic() > deadline or self._stop_by is not None:
+                    raise
+                logger.warning("no session yet: %s", trouble)
+                time.sleep(getattr(trouble, "retry_after_s", 1.0))
+                self._turned_at = time.monotonic()
+
+    def _turn(self, session: Session) -> None:
+        self._turned_at = time.monotonic()
+        self._join(session)
+        self._plan(session)
+        self._collect()
+        self._publish(session)
+        self._tend()
+
+    # --- the five verbs ---------------------------------------------------------------------------------
+
+    def _join(self, session: Session) -> None:
+        """Take part in the group; new books for a new assignment."""
+        assignment = session.member.poll(0.0)
+        if assignment is None:
+            return
+        if assignment.fresh:
+            session.publisher.commit_start(assignment)
+        self._begin(assignment.positions, assignment)
+
+    def _plan(self, session: Session) -> None:
+        """Look how far the partitions reach, and hand out what may be."""
+        now = time.monotonic()
+        if now - self._looked_at >= LOOK_EVERY_S:
+            self._looked_at = now
+            self._ends = session.member.end_offsets()
+            self._record()
+        if self._lift_asked:
+            self._lift()
+        stopping = self._stop_by is not None
+        if not self._supervisor.takes_claims or now < self._read_again_at:
+            return
+        ends = {} if stopping else {source: ends.last_stable for source, ends in self._ends.items()}
+        self._supervisor.hand(self._planner.plan(self._ledger, ends, self._mode))
+
+    def _collect(self) -> None:
+        """Book what came back; release what is complete."""
+        idle = not self._ready
+        for frame in self._supervisor.take(TURN_S if idle else 0.0):
+            self._book(frame)
+        if not self._ready:
+            self._ready_since = time.monotonic()
+        room = self._settings.publish.max_messages - sum(one.counts.records for one in self._ready)
+        released = self._ledger.release(max_messages=room) if room > 0 else []
+        for settled in released:
+            if self._brake.judge(settled.counts) and self._settings.gate.enforce:
+                logger.error(
+                    "the brake is on: %.1f %% of the last %d candidates would be pruned, over the %.1f %% "
+                    "allowed; prune goes to review until it is lifted with POST /brake/lift",
+                    100 * (self._brake.share or 0),
+                    self._settings.gate.brake_window,
+                    100 * self._settings.gate.max_prune_share,
+                )
+                # What has not been committed is cut again, so that nothing is pruned from here on.
+                self._begin_again()
+                return
+        self._ready += released
+
+    def _publish(self, session: Session, *, at_once: bool = False) -> None:
+        """Commit what is ready, once it has waited or is enough."""
+        publish = self._settings.publish
+        n_ready = sum(settled.counts.records for settled in self._ready)
+        waited = time.monotonic() - self._ready_since
+        due = at_once or n_ready >= publish.max_messages or waited >= publish.linger_s
+        if not self._ready or not due or self._assignment is None:
+            return
+        if session.member.revoked:
+            return  # what is ready is of an assignment that is over; the next turn brings the new one
+        batch, self._ready = self._ready, []
+        began = time.monotonic()
+        positions = session.publisher.publish(batch, self._assignment)
+        self._ledger.commit(positions)
+        self._metrics.committed(batch, time.monotonic() - began)
+        for settled in batch:
+            self._totals += settled.counts
+
+    def _tend(self) -> None:
+        """Look after the execution, and hand its claims out again when it ended."""
+        wanted = self._lag() > 0 or self._ledger.in_flight() > 0
+        outcome = self._supervisor.tend(wanted=wanted, n_out=self._ledger.n_out())
+        if outcome is Outcome.FAILED:
+            self._planner.suspect(self._ledger)
+        elif outcome is not None:
+            self._planner.hand_again(self._ledger)
+
+    # --- what they share --------------------------------------------------------------------------------
+
+    @property
+    def _mode(self) -> Mode:
+        if not self._settings.gate.enforce:
+            return Mode.OBSERVE
+        return Mode.BRAKED if self._brake.on else Mode.ENFORCE
+
+    def _start(self, number: int) -> Execution:
+        return Execution(number, self._settings)
+
+    def _begin(self, positions: Mapping[TopicPartition, int], assignment: Assignment | None) -> None:
+        """Open new books: what is out, or back and not committed, counts no more."""
+        self._assignment = assignment
+        self._ledger = Ledger(self._ledger.assignment + 1, positions)
+        self._planner.forget()
+        self._ready = []
+        self._ends = {}
+        self._metrics.began_assignment(self._ledger.assignment, len(positions))
+
+    def _begin_again(self) -> None:
+        """New books for the same assignment, from what is committed."""
+        ledger = self._ledger
+        positions = {source: ledger.committed_to(source) for source in ledger.sources}
+        self._begin(positions, self._assignment)
+
+    def _lift(self) -> None:
+        self._lift_asked = False
+        self._brake.lift()
+        logger.warning("the brake is lifted")
+        self._begin_again()
+
+    def _book(self, frame: link.Frame) -> None:
+        match frame:
+            case Settled():
+                if not self._ledger.accept(frame):
+                    self._metrics.dropped()
+                    return
+                if frame.lost:
+                    self._lost(frame)
+                self._planner.observe(frame)
+                self._metrics.came_back(frame)
+            case link.Unread(claim, because) if claim.assignment == self._ledger.assignment:
+                logger.warning("%s: unread, handed out again: %s", claim, because)
+                self._planner.hand_one_again(claim)
+                self._read_again_at = time.monotonic() + 1.0
+            case link.Halted(claim, error) if claim.assignment == self._ledger.assignment:
+                raise error
+
+    def _lost(self, settled: Settled) -> None:
+        claim = settled.claim
+        if self._settings.gate.on_lost == "stop":
+            raise OffsetsLost(*claim.source, wanted=claim.start, earliest=claim.start + settled.lost)
+        logger.error("%s: retention deleted %d offsets unread", claim, settled.lost)
+
+    def _lag(self) -> int:
+        """Offsets that can be read and are not cut yet."""
+        ledger = self._ledger
+        return sum(
+            max(0, self._ends[source].last_stable - ledger.cut_to(source))
+            for source in ledger.sources
+            if source in self._ends
+        )
+
+    def _done(self) -> bool:
+        if self._stop_by is not None:
+            nothing_left = self._ledger.n_out() == 0 and not self._ready
+            return nothing_left or time.monotonic() > self._stop_by
+        looked = self._assignment is not None and self._ends.keys() == set(self._ledger.sources)
+        idle = self._lag() == 0 and self._ledger.in_flight() == 0
+        return self._until_drained and looked and bool(self._ends) and idle
+
+    def _record(self) -> None:
+        ledger = self._ledger
+        positions = {source: ledger.committed_to(source) for source in ledger.sources}
+        self._metrics.set_lag(positions, self._ends)
+        self._metrics.set_in_flight(ledger.in_flight())
+        self._metrics.set_mode(self._mode, self._brake.share)
+
+    # --- what the doors show (see `doors.State`), from their threads --------------------------------------
+
+    def exposition(self) -> bytes:
+        """The metrics, in Prometheus' text format."""
+        return self._metrics.exposition()
+
+    def alive(self) -> bool:
+        """Whether the loop still turns."""
+        return time.monotonic() - self._turned_at < STANDS_STILL_S
+
+    def not_ready(self) -> str | None:
+        """Why no verdicts come now; None when they do."""
+        if self._assignment is None or not self._assignment.positions:
+            return "no partitions are assigned"
+        if not self._supervisor.warm:
+            return "the pool is not warm"
+        return None
+
+    def status(self) -> dict[str, Any]:
+        """Facts for a person, JSON-able."""
+        ledger, ends = self._ledger, self._ends
+        return {
+            "group": self._settings.gate.group,
+            "instance": self._settings.gate.instance,
+            "run": self._settings.gate.run,
+            "mode": self._mode,
+            "bundle": {"path": str(self._bundle.path), "digest": self._bundle.digest},
+            "assignment": ledger.assignment,
+            "execution": self._supervisor.number,
+            "ready": self.not_ready() is None,
+            "in_flight": ledger.in_flight(),
+            "counts": self._totals._asdict(),
+            "prune_share": self._brake.share,
+            "partitions": {
+                str(source): {
+                    "committed": ledger.committed_to(source),
+                    "end": ends[source].last_stable if source in ends else None,
+                }
+                for source in ledger.sources
+            },
+        }
+
+    def lift_brake(self) -> None:
+        """Ask the loop to lift the brake."""
+        self._lift_asked = True
+
+
+def _bounds(settings: Settings) -> Bounds:
+    claims = settings.claims
+    return Bounds(
+        max_offsets=claims.max_offsets,
+        min_offsets=claims.min_offsets,
+        target_s=claims.target_s,
+        max_claims=claims.in_flight_per_replica * settings.pool.max_replicas,
+        max_bytes=claims.in_flight_bytes,
+    )
+
+
+def _budget(settings: Settings) -> Budget:
+    execution, gate = settings.execution, settings.gate
+    return Budget(
+        start_s=execution.start_s,
+        max_age_s=execution.max_age_s,
+        max_results=execution.max_blocks,
+        hang_s=execution.hang_s,
+        end_s=gate.shutdown_grace_s,
+        idle_s=gate.idle_after_s,
+    )

@@ -1,0 +1,122 @@
+"""Publishes what was settled: verdicts, rejects, counts and offsets, in one transaction or not at all.
+
+Promises: what `publish` returned for is committed, exactly once; what it raised for is unknown, and then the
+session is built anew from the committed offsets. The order of steps is what makes it so; each is numbered:
+
+    1. begin, with the scores in hand, so that a transaction is short;
+    2. send every message, to the partition that follows from its source's;
+    3. every send has succeeded, each one looked at, because a flush does not tell;
+    4. the offsets, under the snapshot of the group that the claims were cut under;
+    5. commit.
+
+It knows no candidate, no score and no engine: messages come packed, and their routes are theirs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.codec import Audit, encode_audit, unpack_outputs
+from pipeline.errors import InvariantBroken
+from pipeline.kafka.member import Assignment
+from pipeline.kafka.transaction import Transactor
+from pipeline.records import Output, Route, Settled, TopicPartition
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """An output topic."""
+
+    topic: str
+    n_partitions: int
+
+    def of(self, source: TopicPartition) -> TopicPartition:
+        """The partition that everything of a source partition goes to, in its order."""
+        return TopicPartition(self.topic, source.partition % self.n_partitions)
+
+
+class Publisher:
+    """Commits batches through one producer, for one session.
+
+    Args:
+        producer: Initialised; it is never used again after an error.
+        destinations: Where each route goes. A route that is absent is switched off.
+        run: The run number, for the audit.
+    """
+
+    def __init__(self, producer: Transactor, destinations: Mapping[Route, Destination], *, run: int) -> None:
+        self._producer = producer
+        self._destinations = destinations
+        self._run = run
+
+    def publish(self, batch: Sequence[Settled], assignment: Assignment) -> dict[TopicPartition, int]:
+        """Commit a batch. Blocks for as long as the broker takes, within the producer's deadlines.
+
+        Args:
+            batch: What the ledger released, in its order.
+            assignment: The one that the claims were cut under.
+
+        Returns:
+            The next offset of each partition in the batch, now committed.
+
+        Raises:
+            TransientError: The outcome is unknown: build the session anew.
+            Fenced: Another gate has taken over.
+            InvariantBroken: The batch is not in offset order, or has a message for a route that is off.
+        """
+        offsets = _next_offsets(batch, assignment)
+        messages = [message for settled in batch for message in self._messages(settled)]
+        self._producer.begin()  # 1
+        for target, output in messages:  # 2
+            self._producer.send(target, output.key, output.value, output.headers)
+        self._producer.confirm()  # 3
+        self._producer.commit_offsets(offsets, assignment.group)  # 4
+        self._producer.commit()  # 5
+        return offsets
+
+    def commit_start(self, assignment: Assignment) -> None:
+        """Commit where a group begins that never committed, before its first claim. Blocks.
+
+        Otherwise a crash before the first commit would begin at another end of a topic that has grown.
+
+        Raises:
+            TransientError: The outcome is unknown: build the session anew.
+            Fenced: Another gate has taken over.
+        """
+        self._producer.begin()
+        self._producer.confirm()
+        self._producer.commit_offsets(assignment.fresh, assignment.group)
+        self._producer.commit()
+
+    def _messages(self, settled: Settled) -> list[tuple[TopicPartition, Output]]:
+        outputs = unpack_outputs(settled.outputs)
+        if Route.AUDIT in self._destinations:
+            outputs.append(encode_audit(self._audit(settled)))
+        source = settled.claim.source
+        targets = {route: place.of(source) for route, place in self._destinations.items()}
+        try:
+            return [(targets[output.route], output) for output in outputs]
+        except KeyError as error:
+            raise InvariantBroken(
+                f"{settled.claim} has a message for {error}, which is switched off"
+            ) from error
+
+    def _audit(self, settled: Settled) -> Audit:
+        claim = settled.claim
+        now_ms = time.time_ns() // 1_000_000
+        return Audit(claim.source, claim.start, claim.end, self._run, settled.counts, now_ms)
+
+
+def _next_offsets(batch: Sequence[Settled], assignment: Assignment) -> dict[TopicPartition, int]:
+    """Where each partition goes on after the batch."""
+    offsets: dict[TopicPartition, int] = {}
+    for settled in batch:
+        claim = settled.claim
+        if claim.source not in assignment.positions:
+            raise InvariantBroken(f"{claim} is published, of a partition that is not assigned")
+        if claim.start != offsets.get(claim.source, claim.start):
+            raise InvariantBroken(f"{claim} is published after {offsets[claim.source]}")
+        offsets[claim.source] = claim.end
+    return offsets

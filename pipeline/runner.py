@@ -1,0 +1,176 @@
+"""The runner: a Ray driver that runs one execution of the flow, and holds no position.
+
+    claims ─► Prepare (actors) ─► Score (actor pool, min..max) ─► what came back
+
+The flow is one endless Ray Dataset. A row is one item, pickled: a `Claim` goes in, `Prepared` pieces of it
+cross from Prepare to Score, frames of `pipeline.link` come out. Everything here is Ray; what a stage does is
+in `prepare` and `score`, which Ray is given. The process may be killed at any moment: its keeper hands what it
+held to the next. It exits 0 when the keeper ends the claims, and 1 when the execution failed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, DataContext, Dataset, Datasource, ReadTask
+from ray.data.block import BlockMetadata
+
+from pipeline import link, prepare, score
+from pipeline.process import die_with_parent
+from pipeline.settings import Settings
+
+ITEM = "item"
+
+RETRY = {"max_restarts": -1, "max_task_retries": 1}
+"""A lost replica is replaced, and its claim tried once more. With Ray's default, endless retries, a claim that
+kills its replica would be retried for ever and nobody told; so the second death ends the execution."""
+
+Work = Callable[[Any], Iterable[object]]
+"""What a stage does with one item."""
+
+
+class Claims(Datasource):
+    """The endless source: one read task, on the driver's node, that yields each claim as its own block."""
+
+    def __init__(self, address: link.Address) -> None:
+        super().__init__()
+        self._address = address
+
+    @property
+    def supports_distributed_reads(self) -> bool:
+        """False keeps the task on the driver's node, where the link's socket is."""
+        return False
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        """Unknown: the source never ends."""
+        return None
+
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: DataContext | None = None
+    ) -> list[ReadTask]:
+        """One task, whatever the parallelism."""
+        unknown = BlockMetadata(num_rows=None, size_bytes=None, exec_stats=None, input_files=None)
+        return [ReadTask(partial(_blocks, self._address), unknown)]
+
+
+class Stage:
+    """Ray's view of a stage: one row in, one or more rows out. Built once, inside its actor."""
+
+    def __init__(self, build: Callable[[], Work]) -> None:
+        self._work = build()
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        """Work on one item."""
+        for item in self._work(_item(batch)):
+            yield _row(item)
+
+
+def flow(address: link.Address, settings: Settings) -> Dataset:
+    """The whole execution, not yet started."""
+    pool = settings.pool
+    source = ray.data.read_datasource(Claims(address), num_cpus=0)
+    prepared = source.map_batches(
+        Stage,
+        fn_constructor_args=(partial(prepare.build, settings),),
+        compute=ActorPoolStrategy(size=pool.prepare_actors, max_tasks_in_flight_per_actor=4),
+        num_cpus=pool.cpus_per_prepare,
+        batch_size=1,
+        batch_format="pyarrow",
+        **RETRY,
+    )
+    return prepared.map_batches(
+        Stage,
+        fn_constructor_args=(partial(score.build, settings),),
+        compute=ActorPoolStrategy(
+            min_size=pool.min_replicas, max_size=pool.max_replicas, max_tasks_in_flight_per_actor=2
+        ),
+        num_cpus=pool.cpus_per_replica,
+        num_gpus=pool.gpus_per_replica or None,
+        batch_size=1,
+        batch_format="pyarrow",
+        **RETRY,
+    )
+
+
+def context() -> DataContext:
+    """Ray Data's settings that an endless flow of one-row blocks needs."""
+    data = DataContext.get_current()
+    data.target_max_block_size = 1  # every row is handed on at once; with default blocks a trickle never is
+    data.execution_no_progress_timeout_s = -1  # a quiet stream is no failure
+    data.max_consecutive_actor_init_deaths = 3  # one node lost while a model loads must not end it
+    data.max_errored_blocks = 0  # a block that failed must end the execution, never vanish
+    data.execution_options.preserve_order = False
+    data.enable_progress_bars = False
+    data.print_on_execution_start = False
+    return data
+
+
+def quiet() -> None:
+    """Silence what Ray says of every execution; what it warns of stays."""
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # `max_restarts` and `max_task_retries` have no other way in until Ray 2.64 renames them.
+    warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+
+
+def main() -> int:
+    """Run the job that the keeper wrote to standard input, until the keeper ends the claims."""
+    job: link.Job = pickle.load(sys.stdin.buffer)
+    die_with_parent(job.parent)
+    settings = Settings.model_validate_json(job.settings)
+    with job.address.connect(link.Role.RESULTS) as results:
+        start_ray(settings)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # ray.init had replaced it
+        quiet()
+        context()
+        rows = flow(job.address, settings).iter_batches(
+            batch_size=None, batch_format="pyarrow", prefetch_batches=0
+        )
+        for batch in rows:
+            for item in batch.column(ITEM):
+                results.send_bytes(item.as_buffer())
+    ray.shutdown()
+    return 0
+
+
+def start_ray(settings: Settings) -> None:
+    """Join the cluster that the settings name, or start Ray on this machine."""
+    os.environ.setdefault(
+        "RAY_USAGE_STATS_ENABLED", "0"
+    )  # a gate calls nobody that its operator did not name
+    cluster = settings.ray
+    own: dict[str, Any] = {"num_cpus": cluster.num_cpus, "object_store_memory": cluster.object_store_mb << 20}
+    ray.init(
+        address=cluster.address,
+        namespace=cluster.namespace,
+        include_dashboard=False,
+        logging_level="warning",
+        **({} if cluster.address else own),
+    )
+
+
+def _blocks(address: link.Address) -> Iterator[pa.Table]:
+    yield _row(link.Warm())
+    for claim in link.claims(address):
+        yield _row(claim)
+
+
+def _row(item: object) -> pa.Table:
+    return pa.table({ITEM: pa.array([pickle.dumps(item, protocol=5)], pa.large_binary())})
+
+
+def _item(batch: pa.Table) -> object:
+    return pickle.loads(batch.column(ITEM)[0].as_buffer())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""What is checked before a gate takes its first claim: everything whose failure is known at start fails at start.
+
+Each refusal names the setting, or the bundle, and what would be right. Asks the broker, and reads the bundle.
+"""
+
+from __future__ import annotations
+
+from actors.bundle import Bundle
+from actors.errors import ActorError
+from pipeline.errors import BundleRefused, SettingsError
+from pipeline.kafka import topics
+from pipeline.publisher import Destination
+from pipeline.records import Route
+from pipeline.settings import Settings
+
+SOURCE = "the settings"
+
+
+def open_bundle(settings: Settings) -> Bundle:
+    """Open the bundle, every digest checked.
+
+    Raises:
+        BundleRefused: It must not be used.
+    """
+    try:
+        return Bundle.open(settings.bundle)
+    except ActorError as error:
+        raise BundleRefused(str(settings.bundle), str(error)) from error
+
+
+def destinations(settings: Settings) -> dict[Route, Destination]:
+    """Where each route goes, after a look at the broker.
+
+    Returns:
+        One entry per route that is switched on.
+
+    Raises:
+        SettingsError: A topic is missing, or an output's partitions are fewer than those of the input.
+        BrokerUnreachable: No broker answers.
+        BrokerRefused: One does, and does not let us.
+    """
+    outputs = settings.topics.outputs
+    counts = topics.partition_counts(settings.kafka, [settings.topics.input, *outputs.values()])
+    names = {"input": settings.topics.input, **outputs}
+    for name, topic in names.items():
+        if counts[topic] is None:
+            problem = f"there is no topic {topic!r}; create them all with: sluice topics create"
+            raise SettingsError(f"topics.{name}", problem, SOURCE)
+    found = {route: Destination(topic, counts[topic] or 0) for route, topic in outputs.items()}
+    _enough_partitions(settings, found, counts[settings.topics.input] or 0)
+    return {Route(route): destination for route, destination in found.items()}
+
+
+def _enough_partitions(settings: Settings, found: dict[str, Destination], n_input: int) -> None:
+    for route, destination in found.items():
+        if not settings.topics.fold_partitions and destination.n_partitions < n_input:
+            problem = (
+                f"{destination.topic!r} has {destination.n_partitions} partitions, the input has {n_input}; "
+                "add partitions, or set topics.fold_partitions: true to share them"
+            )
+            raise SettingsError(f"topics.{route}", problem, SOURCE)
