@@ -1,13 +1,13 @@
 """What goes over the wire: records in, verdicts, rejects and counts out, and the packing in between."""
 
-from pipeline.codec.audit import AuditLine, encode_audit, parse_audit
+from pipeline.codec.audit import Audit, encode_audit, parse_audit
 from pipeline.codec.decode import decode
 from pipeline.codec.encode import VERDICT_BYTES, Verdicts, encode_verdicts
 from pipeline.codec.encode_arrow import VERDICT_SCHEMA
 from pipeline.codec.headers import Format, format_of
 from pipeline.codec.limits import Limits
 from pipeline.codec.payload import Work, pack_outputs, pack_work, unpack_outputs, unpack_work
-from pipeline.codec.reject import REJECT_BYTES, encode_reject, encode_rejects
+from pipeline.codec.reject import REJECT_BYTES, encode_rejects
 from pipeline.codec.verdict import Origins, VerdictContext
 
 __all__ = [
@@ -22,9 +22,8 @@ __all__ = [
     "VERDICT_BYTES",
     "encode_verdicts",
     "REJECT_BYTES",
-    "encode_reject",
     "encode_rejects",
-    "AuditLine",
+    "Audit",
     "encode_audit",
     "parse_audit",
     "Work",

@@ -14,7 +14,7 @@ from pipeline.records import Counts, Output, Reason, Route, TopicPartition
 
 
 @dataclass(frozen=True, slots=True)
-class AuditLine:
+class Audit:
     """How the rows of one offset range ended, in one run."""
 
     source: TopicPartition
@@ -28,33 +28,33 @@ class AuditLine:
     """When it was counted, epoch milliseconds."""
 
 
-def encode_audit(line: AuditLine) -> Output:
+def encode_audit(audit: Audit) -> Output:
     """One message, keyed by the source partition."""
-    counts = line.counts
+    counts = audit.counts
     value = {
-        "source_topic": line.source.topic,
-        "source_partition": line.source.partition,
-        "start": line.start,
-        "end": line.end,
-        "run": line.run,
+        "source_topic": audit.source.topic,
+        "source_partition": audit.source.partition,
+        "start": audit.start,
+        "end": audit.end,
+        "run": audit.run,
         "records": counts.records,
         "prune": counts.prune,
         "review": counts.review,
         "pass": counts.pass_,
         "rejected": counts.rejected,
-        "time_ms": line.time_ms,
+        "time_ms": audit.time_ms,
     }
-    return Output(Route.AUDIT, str(line.source).encode(), orjson.dumps(value), ())
+    return Output(Route.AUDIT, str(audit.source).encode(), orjson.dumps(value), ())
 
 
-def parse_audit(value: bytes) -> AuditLine:
+def parse_audit(value: bytes) -> Audit:
     """Read what `encode_audit` wrote.
 
     Args:
         value: The value of a message of the audit topic.
 
     Returns:
-        An equal line.
+        An equal audit.
 
     Raises:
         InputError: It is no such message.
@@ -70,4 +70,4 @@ def parse_audit(value: bytes) -> AuditLine:
         raise InputError(Reason.MISSING_FIELD, f"the audit has no field {missing}") from missing
     except (TypeError, ValueError) as error:
         raise InputError(Reason.WRONG_TYPE, "a field of the audit has the wrong type") from error
-    return AuditLine(source, start, end, run, counts, time_ms)
+    return Audit(source, start, end, run, counts, time_ms)

@@ -6,7 +6,7 @@ checked before they are read: Arrow trusts offsets, the network does not deserve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -61,24 +61,29 @@ def decode_batch(value: bytes) -> Batch:
     return found
 
 
-def cut_row(value: bytes, row: int) -> bytes:
-    """An Arrow IPC stream with the candidate's columns of one row, as they are, bad or not.
+def cut_rows(value: bytes, rows: Iterable[int]) -> Iterator[bytes]:
+    """Cut single rows out of a batch message, the candidate's columns only, as they are, bad or not.
 
     Args:
         value: A batch message that `decode_batch` accepted.
-        row: Row within the message.
+        rows: Rows within the message, ascending.
 
-    Returns:
-        A stream of one row.
+    Yields:
+        An Arrow IPC stream of one row for each.
 
     Raises:
         InvariantBroken: There is no such row.
     """
-    for batch in read_batches(value):
-        if row < batch.num_rows:
-            return write_stream(batch.slice(row, 1))
-        row -= batch.num_rows
-    raise InvariantBroken(f"row {row} was rejected, but the batch message has fewer")
+    batches = iter(read_batches(value))
+    batch, first = next(batches), 0
+    for row in rows:
+        while row >= first + batch.num_rows:
+            first += batch.num_rows
+            following = next(batches, None)
+            if following is None:
+                raise InvariantBroken(f"row {row} was rejected, but the batch message ends at {first}")
+            batch = following
+        yield write_stream(batch.slice(row - first, 1))
 
 
 def write_stream(batch: pa.RecordBatch) -> bytes:
@@ -130,11 +135,16 @@ def _positions(schema: pa.Schema) -> list[int]:
             raise InputError(Reason.MISSING_COLUMN, f"there is no column {name!r}")
         if len(found) > 1:
             raise InputError(Reason.DUPLICATE_KEY, f"the column {name!r} is repeated")
-        kind = schema.field(found[0]).type
-        if not (_is_text(kind) or (name != "candidate_id" and _is_fields(kind))):
-            raise InputError(Reason.WRONG_TYPE, f"the column {name!r} is of type {str(kind)[:100]}")
+        _check_type(name, schema.field(found[0]).type)
         positions.append(found[0])
     return positions
+
+
+def _check_type(name: str, kind: pa.DataType) -> None:
+    if not (_is_text(kind) or (name != "candidate_id" and _is_fields(kind))):
+        raise InputError(Reason.WRONG_TYPE, f"the column {name!r} is of type {str(kind)[:100]}")
+    if pa.types.is_struct(kind) and len(set(kind.names)) != len(kind):
+        raise InputError(Reason.DUPLICATE_KEY, f"a field of the column {name!r} is repeated")
 
 
 def _is_text(kind: pa.DataType) -> bool:

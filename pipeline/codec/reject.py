@@ -8,12 +8,13 @@ With it go Kafka Connect's dead-letter headers, so that tools which know those k
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 
-from pipeline.codec.decode_arrow import cut_row
+from pipeline.codec.decode_arrow import cut_rows
 from pipeline.codec.headers import Format, format_of, n_bytes, without_nulls
 from pipeline.codec.limits import Limits
-from pipeline.records import Headers, Output, Reason, Record, Rejected, Route, Stage, TopicPartition
+from pipeline.records import Headers, Output, Record, Rejected, Route, Stage, TopicPartition
 
 REJECT_BYTES = 8 << 10
 """Ceiling on what a reject adds of its own. A producer must be allowed to send three times
@@ -34,13 +35,16 @@ _CLASSES = {
 
 def encode_rejects(
     records: Sequence[Record],
-    rejected: Sequence[Rejected],
+    rejected: Iterable[Rejected],
     source: TopicPartition,
     limits: Limits,
     *,
     run: int,
 ) -> list[Output]:
     """The rejects of a claim, in source order.
+
+    Each has the original's key, value and headers, and headers of its own that say why. The reject of one row
+    of a batch message has an Arrow stream of that row for a value.
 
     Args:
         records: The claim's records.
@@ -52,44 +56,39 @@ def encode_rejects(
     Returns:
         As many messages as `rejected` has.
     """
+    outputs = []
     in_order = sorted(rejected, key=lambda one: (one.record, one.row))
-    return [encode_reject(records[one.record], one, source, limits, run=run) for one in in_order]
+    for at, of_record in groupby(in_order, key=lambda one: one.record):
+        rejects, record = list(of_record), records[at]
+        for one, value in zip(rejects, _values(record, rejects), strict=True):
+            why = _why(record, one, source, run)
+            outputs.append(_encode(record._replace(value=value), why, limits))
+    return outputs
 
 
-def encode_reject(
-    record: Record, rejected: Rejected, source: TopicPartition, limits: Limits, *, run: int
-) -> Output:
-    """The reject of one message, or of one row of a batch message.
+def _values(record: Record, rejects: Sequence[Rejected]) -> Iterator[bytes | None]:
+    """The value that each reject of this record carries: the whole of it, or one row."""
+    value, rows = record.value, [one.row for one in rejects if one.row >= 0]
+    # A message with a row was decoded, so it has a value and a known content type.
+    if value is not None and rows and format_of(record.headers) is Format.ARROW:
+        yield from [value] * (len(rejects) - len(rows))  # whole messages, -1, come first
+        yield from cut_rows(value, rows)
+    else:
+        yield from [value] * len(rejects)
 
-    Args:
-        record: The message as it was read.
-        rejected: What was wrong with it.
-        source: Where it came from.
-        limits: What may be kept of it.
-        run: The run number.
 
-    Returns:
-        A message with the original's key, value and headers, or the value's one row, and with headers that
-        say why.
-    """
-    value = record.value
-    if value is not None and rejected.row >= 0 and _is_batch(record.headers, rejected):
-        value = cut_row(value, rejected.row)
+def _encode(record: Record, why: Sequence[tuple[str, bytes]], limits: Limits) -> Output:
     most = limits.max_reject_bytes
     kept, cuts = _keep_headers(record.headers, most)
-    headers = [*kept, *_why(record, rejected, source, run), *cuts]
-    if value is None:
+    headers = [*kept, *why, *cuts]
+    if record.value is None:
         headers.append((NULL_VALUE, b"true"))
-    for part, content in (("value", value), ("key", record.key)):
+    for part, content in (("value", record.value), ("key", record.key)):
         if content is not None and len(content) > most:
             headers += _cut(part, content)
-    key = record.key if record.key is None else record.key[:most]
-    # Never null: the client sends no message whose key and value are both null.
-    return Output(Route.REJECT, key, (value or b"")[:most], headers)
-
-
-def _is_batch(headers: Headers, rejected: Rejected) -> bool:
-    return rejected.reason is not Reason.UNKNOWN_CONTENT_TYPE and format_of(headers) is Format.ARROW
+    key = None if record.key is None else record.key[:most]
+    # The value is never null: the client sends no message whose key and value are both null.
+    return Output(Route.REJECT, key, (record.value or b"")[:most], headers)
 
 
 def _why(record: Record, rejected: Rejected, source: TopicPartition, run: int) -> list[tuple[str, bytes]]:

@@ -39,10 +39,11 @@ class Origins(NamedTuple):
         Returns:
             As many entries as `kept` has.
         """
+        chosen = np.asarray(kept, np.intp)
         return cls(
-            np.array(candidates.record, np.int32)[kept],
-            np.array(candidates.row, np.int32)[kept],
-            pa.array([candidates.candidate_id[at] for at in kept], pa.string()),
+            np.array(candidates.record, np.int32)[chosen],
+            np.array(candidates.row, np.int32)[chosen],
+            pa.array(candidates.candidate_id, pa.string()).take(pa.array(chosen)),
         )
 
 
