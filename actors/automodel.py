@@ -9,27 +9,27 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.models.auto.modeling_auto import AutoModelForSequenceClassification
 
 from actors.errors import BundleProblem
 
 
-class AutoClassifier(nn.Module):
+class AutoClassifier:
     """A transformers classifier of one output, behind the same call as `bert.BertClassifier`.
 
     Args:
         folder: The bundle's folder. The network is never asked.
-        dtype: Of the weights in memory.
+        device: Where the weights go.
+        dtype: What they become there.
 
     Raises:
         BundleProblem: The weights do not fill the classifier, or transformers cannot read the folder.
     """
 
-    def __init__(self, folder: Path, *, dtype: torch.dtype) -> None:
-        super().__init__()
+    def __init__(self, folder: Path, *, device: torch.device, dtype: torch.dtype) -> None:
         try:
-            self.model, loading = AutoModelForSequenceClassification.from_pretrained(
+            model, loading = AutoModelForSequenceClassification.from_pretrained(
                 folder,
                 num_labels=1,
                 dtype=dtype,
@@ -43,18 +43,19 @@ class AutoClassifier(nn.Module):
         missing = sorted(loading["missing_keys"] | loading["mismatched_keys"])
         if missing:
             raise BundleProblem(str(folder), f"model.safetensors does not fill the encoder: {missing[:3]}")
+        self._model = model.eval().to(device)
 
-    def forward(self, ids: Tensor, type_ids: Tensor | None, mask: Tensor) -> Tensor:
+    def __call__(self, ids: Tensor, type_ids: Tensor | None, mask: Tensor) -> Tensor:
         """Score padded pairs.
 
         Args:
-            ids: Token ids, int64 `[n, width]`, on the module's device.
+            ids: Token ids, int64 `[n, width]`, on the weights' device.
             type_ids: Token types, likewise, or None where the encoder has none.
             mask: True where there is a token, bool `[n, width]`.
 
         Returns:
-            Logits `[n]`, in the module's dtype.
+            Logits `[n]`, in the weights' dtype.
         """
         types = {} if type_ids is None else {"token_type_ids": type_ids}
-        logits: Tensor = self.model(input_ids=ids, attention_mask=mask.long(), **types).logits
+        logits: Tensor = self._model(input_ids=ids, attention_mask=mask.long(), **types).logits
         return logits[:, 0]

@@ -1,20 +1,21 @@
-"""A BERT sequence classifier in plain torch: the same numbers as transformers', ready in a third of the time.
+"""A BERT sequence classifier in plain torch: transformers' numbers, without its seconds of import.
 
 A replica that starts in two seconds instead of ten can be let go when a stream is quiet. Importing
 transformers' model code is what takes the difference, so the architecture that most cross-encoders share
 is written out here; `actors.automodel` serves the others. Tests hold the two together.
 
-Inference only. Only the first token's output is read, so the last layer computes nothing else.
+Inference only: tensors and functions, no modules, because initialising parameters that are replaced at once
+imports half of torch's compiler. Only the first token's output is read, so the last layer computes no other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 _SUPPORTED = {
@@ -24,87 +25,54 @@ _SUPPORTED = {
     "is_decoder": False,
     "add_cross_attention": False,
 }
+# A buffer that older releases of transformers saved with the weights.
+_IGNORED = {"bert.embeddings.position_ids"}
+
+
+def supports(config: Mapping[str, Any]) -> bool:
+    """Whether this module computes what a `config.json` asks for."""
+    return all(config.get(key, wanted) == wanted for key, wanted in _SUPPORTED.items())
+
+
+class Linear(NamedTuple):
+    """An affine map of the last dimension."""
+
+    weight: Tensor
+    """`[n_out, n_in]`."""
+    bias: Tensor
+    """`[n_out]`."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """`[..., n_in]` to `[..., n_out]`."""
+        return functional.linear(x, self.weight, self.bias)
+
+
+class Norm(NamedTuple):
+    """A layer norm over the last dimension."""
+
+    weight: Tensor
+    bias: Tensor
+    epsilon: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Of the same shape."""
+        return functional.layer_norm(x, self.weight.shape, self.weight, self.bias, self.epsilon)
 
 
 @dataclass(frozen=True, slots=True)
-class BertShape:
-    """The sizes of an encoder, from its `config.json`."""
-
-    n_vocabulary: int
-    n_positions: int
-    n_types: int
-    n_layers: int
-    n_heads: int
-    hidden: int
-    intermediate: int
-    epsilon: float
-    """Of the layer norms."""
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any]) -> BertShape | None:
-        """The shape, or None where this module would not compute what the configuration asks for."""
-        if any(config.get(key, wanted) != wanted for key, wanted in _SUPPORTED.items()):
-            return None
-        return cls(
-            n_vocabulary=config["vocab_size"],
-            n_positions=config["max_position_embeddings"],
-            n_types=config["type_vocab_size"],
-            n_layers=config["num_hidden_layers"],
-            n_heads=config["num_attention_heads"],
-            hidden=config["hidden_size"],
-            intermediate=config["intermediate_size"],
-            epsilon=config["layer_norm_eps"],
-        )
-
-
-class BertClassifier(nn.Module):
-    """Embeddings, layers, pooler and a head of one output."""
-
-    def __init__(self, shape: BertShape) -> None:
-        super().__init__()
-        self.words = nn.Embedding(shape.n_vocabulary, shape.hidden)
-        self.positions = nn.Embedding(shape.n_positions, shape.hidden)
-        self.types = nn.Embedding(shape.n_types, shape.hidden)
-        self.norm = nn.LayerNorm(shape.hidden, eps=shape.epsilon)
-        self.layers = nn.ModuleList(BertLayer(shape) for _ in range(shape.n_layers))
-        self.pooler = nn.Linear(shape.hidden, shape.hidden)
-        self.head = nn.Linear(shape.hidden, 1)
-
-    def forward(self, ids: Tensor, type_ids: Tensor, mask: Tensor) -> Tensor:
-        """Score padded pairs.
-
-        Args:
-            ids: Token ids, int32 or int64 `[n, width]`, on the module's device.
-            type_ids: Token types, likewise.
-            mask: True where there is a token, bool `[n, width]`.
-
-        Returns:
-            Logits `[n]`, in the module's dtype.
-        """
-        positions = torch.arange(ids.shape[1], device=ids.device)
-        hidden = self.norm(self.words(ids) + self.types(type_ids) + self.positions(positions))
-        visible = mask[:, None, None, :]  # [n, heads, queries, keys]
-        for layer in self.layers[:-1]:
-            hidden = layer(hidden, hidden, visible)
-        first = self.layers[-1](hidden[:, :1], hidden, visible)[:, 0]
-        return torch.tanh(self.pooler(first)).matmul(self.head.weight[0]) + self.head.bias
-
-
-class BertLayer(nn.Module):
+class BertLayer:
     """Attention and feed-forward, each with its residual and a layer norm after it."""
 
-    def __init__(self, shape: BertShape) -> None:
-        super().__init__()
-        self.n_heads = shape.n_heads
-        self.query = nn.Linear(shape.hidden, shape.hidden)
-        self.key_value = nn.Linear(shape.hidden, 2 * shape.hidden)
-        self.out = nn.Linear(shape.hidden, shape.hidden)
-        self.attention_norm = nn.LayerNorm(shape.hidden, eps=shape.epsilon)
-        self.up = nn.Linear(shape.hidden, shape.intermediate)
-        self.down = nn.Linear(shape.intermediate, shape.hidden)
-        self.output_norm = nn.LayerNorm(shape.hidden, eps=shape.epsilon)
+    n_heads: int
+    query: Linear
+    key_value: Linear
+    out: Linear
+    attention_norm: Norm
+    up: Linear
+    down: Linear
+    output_norm: Norm
 
-    def forward(self, hidden: Tensor, context: Tensor, visible: Tensor) -> Tensor:
+    def __call__(self, hidden: Tensor, context: Tensor, visible: Tensor) -> Tensor:
         """Update some tokens in the light of all.
 
         Args:
@@ -120,56 +88,117 @@ class BertLayer(nn.Module):
             self._heads(self.query(hidden)), self._heads(key), self._heads(value), attn_mask=visible
         )
         hidden = self.attention_norm(hidden + self.out(attended.transpose(1, 2).flatten(2)))
-        updated: Tensor = self.output_norm(hidden + self.down(functional.gelu(self.up(hidden))))
-        return updated
+        return self.output_norm(hidden + self.down(functional.gelu(self.up(hidden))))
 
     def _heads(self, projected: Tensor) -> Tensor:
         """`[n, tokens, hidden]` to `[n, heads, tokens, hidden / heads]`, as a view."""
         return projected.view(*projected.shape[:-1], self.n_heads, -1).transpose(1, 2)
 
 
-def from_transformers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a `BertForSequenceClassification` state for `BertClassifier`.
+@dataclass(frozen=True, slots=True)
+class BertClassifier:
+    """Embeddings, layers, pooler and a head of one output."""
+
+    words: Tensor
+    """`[n_vocabulary, hidden]`."""
+    positions: Tensor
+    """`[n_positions, hidden]`."""
+    types: Tensor
+    """`[n_types, hidden]`."""
+    norm: Norm
+    layers: tuple[BertLayer, ...]
+    pooler: Linear
+    head: Linear
+
+    def __call__(self, ids: Tensor, type_ids: Tensor | None, mask: Tensor) -> Tensor:
+        """Score padded pairs.
+
+        Args:
+            ids: Token ids, int64 `[n, width]`, on the weights' device.
+            type_ids: Token types, likewise; None where all are 0.
+            mask: True where there is a token, bool `[n, width]`.
+
+        Returns:
+            Logits `[n]`, in the weights' dtype.
+        """
+        types = self.types[0] if type_ids is None else self.types[type_ids]
+        hidden = self.norm(self.words[ids] + types + self.positions[: ids.shape[1]])
+        visible = mask[:, None, None, :]
+        for layer in self.layers[:-1]:
+            hidden = layer(hidden, hidden, visible)
+        first = self.layers[-1](hidden[:, :1], hidden, visible)[:, 0]
+        return self.head(torch.tanh(self.pooler(first)))[:, 0]
+
+
+def read_classifier(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> BertClassifier:
+    """Build the classifier on the tensors of a `BertForSequenceClassification`; only keys and values are copied.
 
     Args:
-        weights: Tensors by transformers' names, as in `model.safetensors`.
+        weights: Tensors by transformers' names, all on one device and of one dtype.
+        config: The `config.json` beside them, one that `supports` accepts.
 
     Returns:
-        The same tensors by the names used here; key and value projections joined.
+        The classifier, on that device and in that dtype.
 
     Raises:
-        KeyError: A tensor is missing.
+        ValueError: Weights and configuration do not belong together, or the head has not one output.
+        KeyError: A tensor or a size is missing.
     """
-    renamed = {
-        "words.weight": weights["bert.embeddings.word_embeddings.weight"],
-        "positions.weight": weights["bert.embeddings.position_embeddings.weight"],
-        "types.weight": weights["bert.embeddings.token_type_embeddings.weight"],
-    }
-    for kind in ("weight", "bias"):
-        renamed[f"norm.{kind}"] = weights[f"bert.embeddings.LayerNorm.{kind}"]
-        renamed[f"pooler.{kind}"] = weights[f"bert.pooler.dense.{kind}"]
-        renamed[f"head.{kind}"] = weights[f"classifier.{kind}"]
-        for i in range(_n_layers(weights)):
-            theirs = f"bert.encoder.layer.{i}"
-            parts = {
-                "query": f"{theirs}.attention.self.query",
-                "out": f"{theirs}.attention.output.dense",
-                "attention_norm": f"{theirs}.attention.output.LayerNorm",
-                "up": f"{theirs}.intermediate.dense",
-                "down": f"{theirs}.output.dense",
-                "output_norm": f"{theirs}.output.LayerNorm",
-            }
-            renamed |= {
-                f"layers.{i}.{our}.{kind}": weights[f"{their}.{kind}"] for our, their in parts.items()
-            }
-            key, value = (weights[f"{theirs}.attention.self.{part}.{kind}"] for part in ("key", "value"))
-            renamed[f"layers.{i}.key_value.{kind}"] = torch.cat([key, value])
-    return renamed
-
-
-def _n_layers(weights: Mapping[str, Tensor]) -> int:
-    prefix = "bert.encoder.layer."
-    return 1 + max(
-        (int(name.removeprefix(prefix).split(".")[0]) for name in weights if name.startswith(prefix)),
-        default=-1,
+    reader = _Reader(dict(weights), config["layer_norm_eps"])
+    hidden, embeddings = config["hidden_size"], "bert.embeddings"
+    classifier = BertClassifier(
+        words=reader.tensor(f"{embeddings}.word_embeddings.weight", config["vocab_size"], hidden),
+        positions=reader.tensor(
+            f"{embeddings}.position_embeddings.weight", config["max_position_embeddings"], hidden
+        ),
+        types=reader.tensor(f"{embeddings}.token_type_embeddings.weight", config["type_vocab_size"], hidden),
+        norm=reader.norm(f"{embeddings}.LayerNorm", hidden),
+        layers=tuple(_read_layer(reader, config, i) for i in range(config["num_hidden_layers"])),
+        pooler=reader.linear("bert.pooler.dense", hidden, hidden),
+        head=reader.linear("classifier", hidden, 1),
     )
+    reader.refuse_leftovers()
+    return classifier
+
+
+def _read_layer(reader: _Reader, config: Mapping[str, Any], index: int) -> BertLayer:
+    name = f"bert.encoder.layer.{index}"
+    hidden, intermediate = config["hidden_size"], config["intermediate_size"]
+    key = reader.linear(f"{name}.attention.self.key", hidden, hidden)
+    value = reader.linear(f"{name}.attention.self.value", hidden, hidden)
+    return BertLayer(
+        n_heads=config["num_attention_heads"],
+        query=reader.linear(f"{name}.attention.self.query", hidden, hidden),
+        # One product instead of two: both read the same tokens.
+        key_value=Linear(torch.cat([key.weight, value.weight]), torch.cat([key.bias, value.bias])),
+        out=reader.linear(f"{name}.attention.output.dense", hidden, hidden),
+        attention_norm=reader.norm(f"{name}.attention.output.LayerNorm", hidden),
+        up=reader.linear(f"{name}.intermediate.dense", hidden, intermediate),
+        down=reader.linear(f"{name}.output.dense", intermediate, hidden),
+        output_norm=reader.norm(f"{name}.output.LayerNorm", hidden),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Takes tensors out by name, each with the shape that it must have. Mutates `unread`."""
+
+    unread: dict[str, Tensor]
+    epsilon: float
+
+    def tensor(self, name: str, *shape: int) -> Tensor:
+        tensor = self.unread.pop(name)
+        if tensor.shape != shape:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, the configuration says {shape}")
+        return tensor
+
+    def linear(self, name: str, n_in: int, n_out: int) -> Linear:
+        return Linear(self.tensor(f"{name}.weight", n_out, n_in), self.tensor(f"{name}.bias", n_out))
+
+    def norm(self, name: str, size: int) -> Norm:
+        return Norm(self.tensor(f"{name}.weight", size), self.tensor(f"{name}.bias", size), self.epsilon)
+
+    def refuse_leftovers(self) -> None:
+        leftovers = sorted(self.unread.keys() - _IGNORED)
+        if leftovers:
+            raise ValueError(f"the configuration has no place for {', '.join(leftovers[:3])}")

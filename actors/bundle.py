@@ -21,7 +21,8 @@ from actors.errors import BundleProblem, DigestMismatch
 from actors.manifest import FORMAT_VERSION, Manifest
 
 MANIFEST_FILE = "bundle.json"
-REQUIRED_FILES = ("model.safetensors", "config.json", "tokenizer.json")
+WEIGHTS_FILE = "model.safetensors"
+REQUIRED_FILES = (WEIGHTS_FILE, "config.json", "tokenizer.json")
 # What transformers may want beside tokenizer.json, so that a bundle also opens as a model folder.
 OPTIONAL_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 

@@ -9,6 +9,7 @@ seconds); whoever only prepares or decides need not.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -16,12 +17,15 @@ import numpy as np
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from actors import bert
 from actors.batching import PaddedBatch
-from actors.bert import BertClassifier, BertShape, from_transformers
-from actors.bundle import Bundle
+from actors.bundle import WEIGHTS_FILE, Bundle
 from actors.errors import BundleProblem, DeviceMissing
+
+Classifier = Callable[[Tensor, Tensor | None, Tensor], Tensor]
+"""Ids, types and mask `[n, width]` to logits `[n]`, all on one device."""
 
 
 class Backend(Protocol):
@@ -58,7 +62,7 @@ class TorchBackend:
             torch.set_num_threads(threads)
         config = json.loads((bundle.path / "config.json").read_text(encoding="utf-8"))
         dtype = torch.float32 if self._device.type == "cpu" else torch.bfloat16
-        self._module = _load(bundle, config, dtype).eval().to(self._device, dtype)
+        self._classify = _load(bundle, config, self._device, dtype)
         self._pad_id = int(config.get("pad_token_id") or 0)
 
     @property
@@ -82,7 +86,7 @@ class TorchBackend:
             Severity, float32 `[n]`; as the encoder gave it, finite or not.
         """
         types = None if batch.type_ids is None else self._send(batch.type_ids).long()
-        logits: Tensor = self._module(self._send(batch.ids).long(), types, self._send(batch.mask))
+        logits: Tensor = self._classify(self._send(batch.ids).long(), types, self._send(batch.mask))
         return np.asarray(logits.float().cpu().numpy())
 
     def _send(self, array: NDArray[Any]) -> Tensor:
@@ -102,20 +106,15 @@ def _device(wanted: str) -> torch.device:
     return device
 
 
-def _load(bundle: Bundle, config: dict[str, Any], dtype: torch.dtype) -> nn.Module:
-    """The bundle's classifier on the host: written out here if it can be, else by transformers."""
-    shape = BertShape.of(config)
-    if shape is None:
+def _load(bundle: Bundle, config: dict[str, Any], device: torch.device, dtype: torch.dtype) -> Classifier:
+    """The bundle's classifier: written out here if it can be, else by transformers."""
+    if not bert.supports(config):
         # By name, because importing transformers' model code takes longer than all else together.
-        module: nn.Module = import_module("actors.automodel").AutoClassifier(bundle.path, dtype=dtype)
-        return module
+        automodel = import_module("actors.automodel")
+        classifier: Classifier = automodel.AutoClassifier(bundle.path, device=device, dtype=dtype)
+        return classifier
     try:
-        weights = from_transformers(safetensors.torch.load_file(bundle.path / "model.safetensors"))
-        with torch.device("meta"):  # no memory and no random numbers for what is replaced at once
-            classifier = BertClassifier(shape)
-        classifier.load_state_dict(weights, assign=True)
-    except (KeyError, RuntimeError, safetensors.SafetensorError) as error:
-        raise BundleProblem(
-            str(bundle.path), f"model.safetensors does not fill the encoder: {error}"
-        ) from error
-    return classifier
+        weights = safetensors.torch.load_file(bundle.path / WEIGHTS_FILE)
+        return bert.read_classifier({name: t.to(device, dtype) for name, t in weights.items()}, config)
+    except (KeyError, ValueError, safetensors.SafetensorError) as error:
+        raise BundleProblem(str(bundle.path), f"{WEIGHTS_FILE} does not fill the encoder: {error}") from error
