@@ -2,10 +2,10 @@
 
 from pipeline.codec.audit import Audit, encode_audit, parse_audit
 from pipeline.codec.decode import decode
-from pipeline.codec.encode import VERDICT_BYTES, Verdicts, encode_verdicts
+from pipeline.codec.encode import Verdicts, encode_verdicts
 from pipeline.codec.encode_arrow import VERDICT_SCHEMA
 from pipeline.codec.headers import Format, format_of
-from pipeline.codec.limits import Limits
+from pipeline.codec.limits import VERDICT_BYTES, Limits
 from pipeline.codec.payload import Work, pack_outputs, pack_work, unpack_outputs, unpack_work
 from pipeline.codec.reject import REJECT_BYTES, encode_rejects
 from pipeline.codec.verdict import Origins, VerdictContext

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from pipeline.codec.decode_arrow import decode_batch
 from pipeline.codec.decode_json import decode_candidate
-from pipeline.codec.headers import Format, format_of, n_bytes
+from pipeline.codec.headers import Format, carried_bytes, format_of
 from pipeline.codec.limits import Limits
 from pipeline.errors import InputError
 from pipeline.records import Candidates, Reason, Record, Rejected, Stage
@@ -57,11 +57,15 @@ def _value(record: Record, limits: Limits) -> bytes:
     value = record.value
     if not value:
         raise InputError(Reason.EMPTY_VALUE, "the value is null" if value is None else "the value is empty")
-    size = n_bytes(record.key, value, record.headers)
+    carried = carried_bytes(record.key, record.headers)
+    if carried > limits.max_carried_bytes:
+        raise InputError(
+            Reason.TOO_LARGE, f"key and headers take {carried} bytes, the limit is {limits.max_carried_bytes}"
+        )
+    size = carried + len(value)
     if size > limits.max_message_bytes:
         raise InputError(
-            Reason.TOO_LARGE,
-            f"key, value and headers take {size} bytes, the limit is {limits.max_message_bytes}",
+            Reason.TOO_LARGE, f"the message takes {size} bytes, the limit is {limits.max_message_bytes}"
         )
     return value
 

@@ -16,7 +16,7 @@ import numpy as np
 from actors.policy import ActionCode
 from pipeline.codec.encode_arrow import arrow_verdicts, streams
 from pipeline.codec.encode_json import json_verdicts
-from pipeline.codec.headers import Format, format_of, n_bytes, with_format
+from pipeline.codec.headers import RECORD_BYTES, Format, carried_bytes, format_of, with_format
 from pipeline.codec.verdict import ROUTES, Origins, VerdictContext, VerdictRows
 from pipeline.records import Counts, Output, Reason, Record, Rejected, Route, Stage
 
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from actors.scorer import Scores
-
-VERDICT_BYTES = 16 << 10
-"""Ceiling on the value of a verdict on one candidate: an id of 1,024 characters, escaped, takes 6 KB, and topic,
-digest, guarantee and schema the rest. A producer must be allowed to send this much more than a message may be."""
 
 
 class Verdicts(NamedTuple):
@@ -119,7 +115,7 @@ def _messages(
                 yield Output(route, record.key, value, headers)
             continue
         headers = with_format(record.headers, Format.ARROW)
-        room = context.max_message_bytes - n_bytes(record.key, None, headers)
+        room = context.max_message_bytes - carried_bytes(record.key, headers) - RECORD_BYTES
         for value in streams(table.slice(taken, stop - start), room_bytes=room):
             yield Output(route, record.key, value, headers)
         taken += stop - start

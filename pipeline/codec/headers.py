@@ -25,6 +25,10 @@ class Format(enum.Enum):
     """A batch of them: an Arrow IPC stream."""
 
 
+RECORD_BYTES = 128
+"""What frames a record in the client's reckoning, which is 82 bytes, and a little more."""
+_FRAME_BYTES = 10  # two lengths, varints of at most five bytes
+_NULL_BYTES = 8  # its position in the marker, up to seven digits and a comma
 _FORMATS = {form.value: form for form in Format}
 
 
@@ -71,11 +75,11 @@ def without_nulls(headers: Headers) -> list[tuple[str, bytes]]:
     return sendable
 
 
-def n_bytes(key: bytes | None, value: bytes | None, headers: Headers) -> int:
-    """What a message holds, in bytes, without the protocol's own."""
-    size = len(key or b"") + len(value or b"")
+def carried_bytes(key: bytes | None, headers: Headers) -> int:
+    """What a message takes beside its value once it is sent on, in bytes: never less than the client reckons."""
+    size = len(key or b"")
     for name, content in headers:
-        size += len(name.encode()) + len(content or b"")
+        size += len(name.encode()) + _FRAME_BYTES + (_NULL_BYTES if content is None else len(content))
     return size
 
 

@@ -1,6 +1,6 @@
 """How work crosses from one process to the next: Arrow, so that columns cross without a copy.
 
-Promises: what is unpacked equals what was packed, null and empty apart; headers come back as lists of pairs.
+Promises: what is unpacked equals what was packed, null and empty apart; headers as lists of pairs, or none.
 A buffer holds Arrow IPC streams, one after the other. It is read by the version that wrote it: this is no wire
 format, and nothing in it is checked.
 """
@@ -149,7 +149,7 @@ def _header_columns(of_messages: Sequence[Headers]) -> dict[str, pa.Array]:
 
 def _headers(batch: pa.RecordBatch) -> Iterable[Headers]:
     if "header_names" not in batch.schema.names:
-        return repeat([], batch.num_rows)
+        return repeat((), batch.num_rows)
     names = batch.column("header_names")
     pairs: list[Any] = list(
         zip(names.values.to_pylist(), batch.column("header_values").values.to_pylist(), strict=True)

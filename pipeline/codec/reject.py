@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from pipeline.codec.decode_arrow import cut_rows
-from pipeline.codec.headers import Format, format_of, n_bytes, without_nulls
+from pipeline.codec.headers import Format, carried_bytes, format_of, without_nulls
 from pipeline.codec.limits import Limits
 from pipeline.records import Headers, Output, Record, Rejected, Route, Stage, TopicPartition
 
@@ -24,7 +24,6 @@ NULL_VALUE = "sluice.null.value"
 """There, with `true`, where the value was null. A null key stays null."""
 
 _MAX_DETAIL_CHARS = 500
-_HEADER_OVERHEAD_BYTES = 10  # two length varints of at most five bytes
 _CLASSES = {
     Stage.READ: "pipeline.kafka.reader",
     Stage.DECODE: "pipeline.codec.decode",
@@ -114,7 +113,7 @@ def _keep_headers(headers: Headers, most: int) -> tuple[list[tuple[str, bytes]],
     room = most
     kept = 0
     for name, content in headers:
-        room -= n_bytes(None, content, [(name, b"")]) + _HEADER_OVERHEAD_BYTES
+        room -= carried_bytes(None, [(name, content)])
         if room < 0:
             break
         kept += 1

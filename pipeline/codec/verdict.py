@@ -67,7 +67,7 @@ class VerdictContext:
     emit_pass: bool = True
     """False: what is routed to pass is counted and not sent."""
     max_message_bytes: int = 1 << 20
-    """A batch of verdicts beyond it is sent in several messages."""
+    """Ceiling on a message of verdicts, as in `Limits`: a larger batch is sent in several."""
 
     @property
     def routes(self) -> NDArray[np.int8]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pipeline.codec import Limits
 from pipeline.records import Reason, Record
 
-LIMITS = Limits(max_chars=200, max_message_bytes=10_000, max_reject_bytes=2_000)
+LIMITS = Limits(max_chars=200, max_message_bytes=40_000, max_reject_bytes=2_000)
 ARROW = ("content-type", b"application/vnd.apache.arrow.stream")
 GOOD: Mapping[str, Any] = {
     "candidate_id": "c-1",
@@ -76,10 +76,10 @@ BAD: dict[str, Bad] = {
     "null value": Bad(record(None), Reason.EMPTY_VALUE),
     "empty value": Bad(record(b""), Reason.EMPTY_VALUE),
     "empty value and null key": Bad(record(None)._replace(key=None), Reason.EMPTY_VALUE),
-    "value over the size limit": Bad(json_record(document="x" * 10_000), Reason.TOO_LARGE),
-    "key over the size limit": Bad(json_record()._replace(key=b"k" * 10_000), Reason.TOO_LARGE),
+    "value over the size limit": Bad(json_record(document="x" * 40_000), Reason.TOO_LARGE),
+    "key over the size limit": Bad(json_record()._replace(key=b"k" * 24_000), Reason.TOO_LARGE),
     "headers over the size limit": Bad(
-        json_record()._replace(headers=[("h", b"x" * 100)] * 100), Reason.TOO_LARGE
+        json_record()._replace(headers=[("h", b"x" * 100)] * 300), Reason.TOO_LARGE
     ),
     "not UTF-8": Bad(record(b'{"candidate_id": "\xff"}'), Reason.NOT_UTF8),
     "not JSON": Bad(record(b'{"candidate_id": '), Reason.NOT_JSON),

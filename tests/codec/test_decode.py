@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.codec import Limits, decode
+from pipeline.codec import VERDICT_BYTES, Limits, decode
 from pipeline.records import Reason, Stage
 from tests.codec.examples import (
     ARROW,
@@ -103,9 +103,23 @@ def test_the_last_of_repeated_content_types_counts():
 
 def test_a_record_at_the_size_limit_is_read_and_one_byte_more_is_not():
     one = json_record()._replace(headers=[("trace", b"parent")])
-    size = len(one.key) + len(one.value) + len("trace") + len(b"parent")
-    for limit, n_rejected in ((size, 0), (size - 1, 1)):
-        assert len(decode([one], Limits(1, limit, 1))[1]) == n_rejected
+    size = 40_000
+    rest = size - len(one.key) - len("trace") - len(b"parent") - 10
+    for surplus in (0, 1):
+        padded = one._replace(value=one.value + b" " * (rest - len(one.value) + surplus))
+        assert len(decode([padded], Limits(1, size, 1))[1]) == surplus
+
+
+def test_key_and_headers_must_leave_room_for_a_verdict():
+    one = json_record()
+    for surplus in (0, 1):
+        keyed = one._replace(key=b"k" * (LIMITS.max_carried_bytes + surplus))
+        assert len(decode([keyed], LIMITS)[1]) == surplus
+
+
+def test_limits_leave_room_for_a_verdict():
+    with pytest.raises(ValueError, match="too narrow"):
+        Limits(max_chars=1, max_message_bytes=VERDICT_BYTES, max_reject_bytes=1)
 
 
 TEXTS = ["a", "b", "c"]

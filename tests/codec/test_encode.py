@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from actors.policy import ActionCode
 from actors.scorer import Scores
 from pipeline.codec import (
-    VERDICT_BYTES,
     VERDICT_SCHEMA,
     Limits,
     Origins,
@@ -22,8 +21,10 @@ from pipeline.codec import (
     decode,
     encode_verdicts,
 )
+from pipeline.codec.headers import carried_bytes
+from pipeline.kafka.sendable import why_unsendable
 from pipeline.records import Counts, Mode, Reason, Record, Route, Stage, TopicPartition
-from tests.codec.examples import ARROW, batch_record, json_record, stream, table
+from tests.codec.examples import ARROW, LIMITS, batch_record, json_record, stream, table
 
 SOURCE = TopicPartition("candidates", 3)
 JSON = ("content-type", b"application/json")
@@ -48,8 +49,8 @@ def scores(actions, logits=None):
     return Scores(logit, 1 - logit / 4, np.array(actions, np.int8))
 
 
-def encode(records, actions, *, logits=None, **changed):
-    candidates, rejected = decode(records, Limits(100, 1 << 20, 1 << 20))
+def encode(records, actions, *, logits=None, limits=LIMITS, **changed):
+    candidates, rejected = decode(records, limits)
     assert not rejected
     origins = Origins.of(candidates, range(len(candidates)))
     return encode_verdicts(records, origins, scores(actions, logits), context(**changed), time_ms=123)
@@ -189,23 +190,30 @@ def test_a_batch_of_verdicts_larger_than_a_message_is_sent_in_several():
     n = 500
     ids = [f"{i:03}" * 20 for i in range(n)]
     one = batch_record(table(n, candidate_id=ids))
-    outputs = encode([one], [PASS] * n, max_message_bytes=20_000).outputs
+    outputs = encode([one], [PASS] * n, limits=Limits(100, 1 << 20, 0), max_message_bytes=20_000).outputs
     assert len(outputs) > 1
     assert all(len(output.value) <= 20_000 for output in outputs)
     assert [row["source_row"] for output in outputs for row in rows_of(output)] == list(range(n))
 
 
 @pytest.mark.parametrize("setting", ["arrow", "json"])
-def test_a_verdict_on_one_candidate_is_bounded(setting):
-    worst = "\N{NULL}" * 1024
-    one = batch_record(table(1, candidate_id=[worst]))
+def test_a_verdict_can_be_sent_wherever_its_candidate_was_accepted(setting):
+    """The worst case: the longest id, escaped, and as much in key and headers as decoding lets through."""
+    limits = Limits(100, 64_000, 0)
+    headers = [ARROW, *[("", None)] * 2000]
+    one = batch_record(table(3, candidate_id=["\N{NULL}" * 1024] * 3))._replace(headers=headers)
+    one = one._replace(key=b"k" * (limits.max_carried_bytes - carried_bytes(None, headers)))
     facts = {
         "source": TopicPartition("t" * 249, 2**31 - 1),
         "guarantee": "g" * 500,
         "bundle": "sha256:" + "f" * 64,
+        "max_message_bytes": limits.max_message_bytes,
     }
-    (output,) = encode([one], [PRUNE], batch_verdicts=setting, max_message_bytes=1, **facts).outputs
-    assert len(output.value) <= VERDICT_BYTES
+    outputs = encode([one], [PRUNE] * 3, limits=limits, batch_verdicts=setting, **facts).outputs
+    assert [row["source_row"] for output in outputs for row in rows_of(output)] == [0, 1, 2]
+    for output in outputs:
+        size = limits.max_message_bytes
+        assert not why_unsendable(output.key, output.value, output.headers, max_request_bytes=size)
 
 
 KINDS = st.lists(st.integers(0, 5), max_size=6)
@@ -233,7 +241,7 @@ def test_every_candidate_has_exactly_one_verdict_or_reject(sizes, mode, setting,
 
 def test_only_what_was_kept_has_an_origin():
     one = Record(5, 0, None, stream(table(4)), [ARROW])
-    candidates, _ = decode([one], Limits(100, 1 << 20, 0))
+    candidates, _ = decode([one], LIMITS)
     origins = Origins.of(candidates, [1, 3])
     verdicts = encode_verdicts([one], origins, scores([PASS, PASS]), context(), time_ms=1)
     assert [row["candidate_id"] for row in rows_of(verdicts.outputs[0])] == ["c-1", "c-3"]

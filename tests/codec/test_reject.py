@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.codec import REJECT_BYTES, Limits, decode, encode_rejects
-from pipeline.codec.headers import n_bytes
 from pipeline.errors import InvariantBroken
+from pipeline.kafka.sendable import why_unsendable
 from pipeline.records import Reason, Record, Rejected, Route, Stage, TopicPartition
 from tests.codec.examples import ARROW, BAD, LIMITS, batch_record, json_record, not_utf8, record, table
 
@@ -119,7 +119,7 @@ def test_rejects_come_in_source_order():
 
 
 def test_what_is_too_long_is_cut_and_told_by_length_and_digest():
-    limits = Limits(100, 50, 40)
+    limits = Limits(100, 1 << 20, 40)
     one = record(b"v" * 100)._replace(
         key=b"k" * 41, headers=[("a", b"x" * 20), ("b", b"y" * 20), ("c", None)]
     )
@@ -139,7 +139,7 @@ def test_what_is_too_long_is_cut_and_told_by_length_and_digest():
 
 
 def test_what_fits_exactly_is_not_cut():
-    output = reject(record(b"v" * 40)._replace(key=b"k" * 40), limits=Limits(100, 10, 40))
+    output = reject(record(b"v" * 40)._replace(key=b"k" * 40), limits=Limits(100, 1 << 20, 40))
     assert (output.key, output.value) == (b"k" * 40, b"v" * 40)
     assert not [name for name, _ in output.headers if name.startswith("sluice.cut")]
 
@@ -154,15 +154,22 @@ HEADERS = st.lists(st.tuples(st.text(max_size=20), st.none() | st.binary(max_siz
     st.text(max_size=2000),
     st.integers(0, 200),
 )
-def test_a_reject_is_bounded_and_of_the_types_that_the_client_takes(key, value, headers, detail, most):
+def test_a_reject_is_bounded_and_as_the_client_takes_it(key, value, headers, detail, most):
     one = Record(2**62, 2**40, key, value, headers)
     rejected = Rejected(0, -1, Reason.NOT_JSON, Stage.DECODE, detail)
     source = TopicPartition("t" * 249, 2**31 - 1)
-    (output,) = encode_rejects([one], [rejected], source, Limits(1, 1, most), run=2**60)
-    assert n_bytes(output.key, output.value, output.headers) <= 3 * most + REJECT_BYTES
-    assert isinstance(output.value, bytes)
-    assert type(output.headers) is list
-    assert all(isinstance(name, str) and isinstance(content, bytes) for name, content in output.headers)
+    (output,) = encode_rejects([one], [rejected], source, Limits(1, 1 << 20, most), run=2**60)
+    assert (
+        why_unsendable(output.key, output.value, output.headers, max_request_bytes=3 * most + REJECT_BYTES)
+        is None
+    )
+
+
+def test_thousands_of_null_headers_keep_a_reject_bounded():
+    limits = Limits(1, 1 << 20, 50_000)
+    output = reject(record(b"")._replace(headers=[("", None)] * 60_000), limits=limits)
+    size = 3 * limits.max_reject_bytes + REJECT_BYTES
+    assert not why_unsendable(output.key, output.value, output.headers, max_request_bytes=size)
 
 
 @pytest.mark.kafka
