@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from actors.bundle import Bundle
 from pipeline import link
@@ -28,6 +27,7 @@ from pipeline.records import Counts, Mode, Route, Settled, TopicPartition
 from pipeline.session import Session
 from pipeline.settings import Settings
 from pipeline.supervisor import Budget, Supervisor
+from pipeline.view import View
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +35,6 @@ LOOK_EVERY_S = 0.05
 """How often to ask how far the partitions reach. One round trip; it bounds the latency at a trickle."""
 TURN_S = 0.02
 """How long one turn waits for something to come back."""
-STANDS_STILL_S = 60.0
-"""A loop that has not turned for so long is not alive: no call in it may block for longer."""
 
 
 class Keeper:
@@ -63,18 +61,18 @@ class Keeper:
         self._until_drained = until_drained
         gate = settings.gate
         self._metrics = Metrics()
+        self._view = View(self._metrics)
         self._planner = Planner(_bounds(settings))
         self._brake = Brake(max_share=gate.max_prune_share, window=gate.brake_window)
         self._supervisor = Supervisor(_budget(settings), self._start, self._metrics)
         self._assignment: Assignment | None = None
         self._ledger = Ledger(0, {})
         self._ends: Mapping[TopicPartition, Ends] = {}
-        self._looked_at = self._read_again_at = self._turned_at = time.monotonic()
+        self._looked_at = self._read_again_at = time.monotonic()
         self._ready: list[Settled] = []
         self._ready_since = 0.0
         self._totals = Counts()
         self._stop_by: float | None = None
-        self._lift_asked = False
 
     def run(self) -> None:
         """Run until stopped. Blocks.
@@ -83,7 +81,7 @@ class Keeper:
             FatalError: Going on would break a promise; its `exit_code` says which kind.
         """
         http = self._settings.http
-        with Doors(http.host, http.port, self) as doors:
+        with Doors(http.host, http.port, self._view) as doors:
             logger.info("doors open at %s", doors.url)
             try:
                 self._supervisor.tend(wanted=True, n_out=0)  # the pool warms up while the group is joined
@@ -124,10 +122,10 @@ class Keeper:
                     raise
                 logger.warning("no session yet: %s", trouble)
                 time.sleep(getattr(trouble, "retry_after_s", 1.0))
-                self._turned_at = time.monotonic()
+                self._view.turned()
 
     def _turn(self, session: Session) -> None:
-        self._turned_at = time.monotonic()
+        self._view.turned()
         self._join(session)
         self._plan(session)
         self._collect()
@@ -152,7 +150,7 @@ class Keeper:
             self._looked_at = now
             self._ends = session.member.end_offsets()
             self._record()
-        if self._lift_asked:
+        if self._view.take_lift():
             self._lift()
         stopping = self._stop_by is not None
         if not self._supervisor.takes_claims or now < self._read_again_at:
@@ -237,7 +235,6 @@ class Keeper:
         self._begin(positions, self._assignment)
 
     def _lift(self) -> None:
-        self._lift_asked = False
         self._brake.lift()
         logger.warning("the brake is lifted")
         self._begin_again()
@@ -283,57 +280,41 @@ class Keeper:
         return self._until_drained and looked and bool(self._ends) and idle
 
     def _record(self) -> None:
-        ledger = self._ledger
+        """Show where the gate stands."""
+        ledger, ends, settings = self._ledger, self._ends, self._settings
         positions = {source: ledger.committed_to(source) for source in ledger.sources}
-        self._metrics.set_lag(positions, self._ends)
+        self._metrics.set_lag(positions, ends)
         self._metrics.set_in_flight(ledger.in_flight())
         self._metrics.set_mode(self._mode, self._brake.share)
+        self._view.show(
+            {
+                "group": settings.gate.group,
+                "instance": settings.gate.instance,
+                "run": settings.gate.run,
+                "mode": self._mode,
+                "bundle": {"path": str(self._bundle.path), "digest": self._bundle.digest},
+                "assignment": ledger.assignment,
+                "execution": self._supervisor.number,
+                "not_ready": self._not_ready(),
+                "in_flight": ledger.in_flight(),
+                "records": self._totals.records,
+                "counts": self._totals._asdict(),
+                "prune_share": self._brake.share,
+                "lag": sum(ends[one].last_stable - at for one, at in positions.items() if one in ends),
+                "partitions": {
+                    str(source): {
+                        "committed": at,
+                        "end": ends[source].last_stable if source in ends else None,
+                    }
+                    for source, at in positions.items()
+                },
+            }
+        )
 
-    # --- what the doors show (see `doors.State`), from their threads --------------------------------------
-
-    def exposition(self) -> bytes:
-        """The metrics, in Prometheus' text format."""
-        return self._metrics.exposition()
-
-    def alive(self) -> bool:
-        """Whether the loop still turns."""
-        return time.monotonic() - self._turned_at < STANDS_STILL_S
-
-    def not_ready(self) -> str | None:
-        """Why no verdicts come now; None when they do."""
-        if self._assignment is None or not self._assignment.positions:
+    def _not_ready(self) -> str | None:
+        if not self._ledger.sources:
             return "no partitions are assigned"
-        if not self._supervisor.warm:
-            return "the pool is not warm"
-        return None
-
-    def status(self) -> dict[str, Any]:
-        """Facts for a person, JSON-able."""
-        ledger, ends = self._ledger, self._ends
-        return {
-            "group": self._settings.gate.group,
-            "instance": self._settings.gate.instance,
-            "run": self._settings.gate.run,
-            "mode": self._mode,
-            "bundle": {"path": str(self._bundle.path), "digest": self._bundle.digest},
-            "assignment": ledger.assignment,
-            "execution": self._supervisor.number,
-            "ready": self.not_ready() is None,
-            "in_flight": ledger.in_flight(),
-            "counts": self._totals._asdict(),
-            "prune_share": self._brake.share,
-            "partitions": {
-                str(source): {
-                    "committed": ledger.committed_to(source),
-                    "end": ends[source].last_stable if source in ends else None,
-                }
-                for source in ledger.sources
-            },
-        }
-
-    def lift_brake(self) -> None:
-        """Ask the loop to lift the brake."""
-        self._lift_asked = True
+        return None if self._supervisor.warm else "the pool is not warm"
 
 
 def _bounds(settings: Settings) -> Bounds:

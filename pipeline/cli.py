@@ -1,0 +1,46 @@
+"""The `sluice` command: one function per verb, each in `pipeline.commands`.
+
+Every verb has help with an example, `--json` where it reports, and exit codes that a script can use: 0 done,
+1 the report is bad news (something missing, repeated or behind), 2 a wrong call, and the `exit_code` of a
+`FatalError` otherwise. Only here are our errors turned into a line for a person.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+
+from pipeline.commands import broker, demo, produce, reconcile, run, status, topics
+from pipeline.errors import SluiceError
+
+EXIT_TRANSIENT = 75  # EX_TEMPFAIL, as Fenced
+
+app = typer.Typer(
+    name="sluice",
+    help="A gate in the stream: every candidate from Kafka is scored, acted on and committed exactly once.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+app.command()(run.run)
+app.command()(status.status)
+app.command()(reconcile.reconcile)
+app.command()(produce.produce)
+app.command()(broker.broker)
+app.command()(demo.demo)
+app.add_typer(topics.app)
+
+
+def main() -> None:
+    """Run the command line; an error of ours becomes one line on standard error and an exit code."""
+    try:
+        app()
+    except SluiceError as error:
+        Console(stderr=True, soft_wrap=True).print(f"sluice: {error}", style="bold red", markup=False)
+        sys.exit(getattr(error, "exit_code", EXIT_TRANSIENT))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""Options that several commands share, and how they become settings and logs."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.settings import Settings, load
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="YAML file with the settings.", show_default=False),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A setting, as dotted.name=value; may be repeated.", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")]
+
+
+def settings_from(config: Path | None, overrides: list[str] | None) -> Settings:
+    """Read the settings; see `settings.load`.
+
+    Raises:
+        SettingsError: A file, name or value is wrong.
+    """
+    return load(config, overrides or ())
+
+
+def log_to_stderr(level: int = logging.INFO) -> None:
+    """One line per event on standard error; the client library's own noise only from warnings on."""
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    # kafka-python logs each lost connection at several levels; what it means for the gate, the gate says.
+    logging.getLogger("kafka").setLevel(logging.ERROR)

@@ -1,0 +1,48 @@
+"""`sluice run`: one gate, until it is stopped."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import Annotated
+
+import typer
+
+from pipeline import startup
+from pipeline.commands.options import Config, Overrides, log_to_stderr, settings_from
+from pipeline.keeper import Keeper
+
+
+def run(
+    *,
+    config: Config = None,
+    overrides: Overrides = None,
+    until_drained: Annotated[
+        bool, typer.Option(help="Stop once everything that the topic holds is committed.")
+    ] = False,
+    show_settings: Annotated[
+        bool, typer.Option(help="Print the settings in force, secrets masked, and exit.")
+    ] = False,
+) -> None:
+    """Run a gate until it is stopped.
+
+    SIGTERM or Ctrl-C: what is in flight is committed, the group is left, exit 0. Exit codes: 65 data was lost or
+    cannot be decoded, 69 no broker, 70 a defect, 75 fenced by another gate or the broker stayed away, 78 settings
+    or bundle.
+
+    Example: `sluice run -c configs/local.yaml --set gate.enforce=true`
+    """
+    settings = settings_from(config, overrides)
+    if show_settings:
+        typer.echo(json.dumps(settings.shown(), indent=2))
+        return
+    log_to_stderr()
+    keeper = Keeper(
+        settings,
+        startup.destinations(settings),
+        startup.open_bundle(settings),
+        until_drained=until_drained,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: keeper.stop())
+    keeper.run()

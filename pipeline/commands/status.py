@@ -1,0 +1,88 @@
+"""`sluice status`: where a gate's group stands, by the broker and, where it runs, by the gate itself."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.commands.options import Config, Json, Overrides, settings_from
+from pipeline.kafka import topics
+from pipeline.settings import Settings
+
+EXIT_BEHIND = 1
+
+
+def status(
+    *,
+    config: Config = None,
+    overrides: Overrides = None,
+    max_lag: Annotated[
+        int | None, typer.Option(min=0, help="Exit 1 when the lag is larger.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show lag and positions of the group, and rates, bundle and readiness of the gate if it answers.
+
+    Example: `sluice status -c configs/local.yaml --max-lag 10000`
+    """
+    settings = settings_from(config, overrides)
+    partitions = _partitions(settings)
+    lag = sum(partition["lag"] for partition in partitions.values())
+    report = {"lag": lag, "partitions": partitions, "gate": _gate(settings)}
+    if as_json:
+        typer.echo(json.dumps(report))
+    else:
+        _show(report, settings)
+    if max_lag is not None and lag > max_lag:
+        raise typer.Exit(EXIT_BEHIND)
+
+
+def _partitions(settings: Settings) -> dict[str, dict[str, int]]:
+    committed = topics.committed(settings.kafka, settings.gate.group)
+    return {
+        str(source): {
+            "committed": committed.get(source, extent.earliest),
+            "end": extent.last_stable,
+            "lag": extent.last_stable - committed.get(source, extent.earliest),
+            "lag_to_high_watermark": extent.high_watermark - committed.get(source, extent.earliest),
+        }
+        for source, extent in topics.extents(settings.kafka, settings.topics.input).items()
+    }
+
+
+def _gate(settings: Settings) -> dict[str, Any] | None:
+    """What the gate's own door says; None where it does not answer."""
+    url = f"http://{settings.http.host}:{settings.http.port}/status"
+    try:
+        with urlopen(url, timeout=2) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+    except (URLError, TimeoutError, ValueError):
+        return None
+
+
+def _show(report: dict[str, Any], settings: Settings) -> None:
+    console = Console()
+    table = Table(title=f"group {settings.gate.group}")
+    for column in ("partition", "committed", "end", "lag"):
+        table.add_column(column, justify="left" if column == "partition" else "right")
+    for name, partition in report["partitions"].items():
+        table.add_row(name, *(f"{partition[key]:,}" for key in ("committed", "end", "lag")))
+    console.print(table)
+    gate = report["gate"]
+    if gate is None:
+        console.print(f"no gate answers at {settings.http.host}:{settings.http.port}")
+        return
+    counts = ", ".join(f"{name.rstrip('_')} {n:,}" for name, n in gate["counts"].items())
+    console.print(
+        f"gate: {'ready' if gate['ready'] else 'not ready'}, mode {gate['mode']}, run {gate['run']}"
+    )
+    console.print(f"rate: {gate['records_per_s']:,.1f} messages/s, {gate['in_flight']} claims in flight")
+    console.print(f"bundle: {gate['bundle']['digest']}")
+    console.print(f"since start: {counts}")

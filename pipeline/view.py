@@ -1,0 +1,80 @@
+"""What a gate shows of itself, safe to ask from any thread: the keeper writes it, the doors read it.
+
+Facts are replaced as a whole, never changed, so that a reader sees one moment. See `doors.State`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.metrics import Metrics
+
+STANDS_STILL_S = 60.0
+"""A loop that has not turned for so long is not alive: no call in it may block for longer."""
+RATE_OVER_S = 10.0
+"""The rate is the average over about so long."""
+
+
+class View:
+    """The latest facts of one gate.
+
+    Args:
+        metrics: Shown as they are.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._turned_at = time.monotonic()
+        self._facts: Mapping[str, Any] = {"not_ready": "starting", "records": 0}
+        self._samples: deque[tuple[float, int]] = deque()
+        self._lift_asked = threading.Event()
+
+    def turned(self) -> None:
+        """Say that the loop turns."""
+        self._turned_at = time.monotonic()
+
+    def show(self, facts: Mapping[str, Any]) -> None:
+        """Replace the facts.
+
+        Args:
+            facts: JSON-able; `not_ready` says why no verdicts come now, or None; `records` counts the
+                messages settled since the start.
+        """
+        now = time.monotonic()
+        self._samples.append((now, facts["records"]))
+        while now - self._samples[0][0] > RATE_OVER_S and len(self._samples) > 2:
+            self._samples.popleft()
+        (began, first), (ended, last) = self._samples[0], self._samples[-1]
+        rate = (last - first) / (ended - began) if ended > began else 0.0
+        self._facts = {**facts, "ready": facts["not_ready"] is None, "records_per_s": round(rate, 1)}
+
+    def take_lift(self) -> bool:
+        """Whether somebody has asked to lift the brake since the last call."""
+        asked = self._lift_asked.is_set()
+        self._lift_asked.clear()
+        return asked
+
+    def exposition(self) -> bytes:
+        """The metrics, in Prometheus' text format."""
+        return self._metrics.exposition()
+
+    def alive(self) -> bool:
+        """Whether the loop still turns."""
+        return time.monotonic() - self._turned_at < STANDS_STILL_S
+
+    def not_ready(self) -> str | None:
+        """Why no verdicts come now; None when they do."""
+        reason: str | None = self._facts["not_ready"]
+        return reason
+
+    def status(self) -> dict[str, Any]:
+        """Facts for a person, JSON-able."""
+        return dict(self._facts)
+
+    def lift_brake(self) -> None:
+        """Ask the loop to lift the brake."""
+        self._lift_asked.set()
