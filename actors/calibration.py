@@ -131,5 +131,6 @@ def _cross_entropy(line: NDArray[np.float64], target: NDArray[np.float64]) -> fl
 
 
 def _sigmoid(line: NDArray[np.float64]) -> NDArray[np.float64]:
-    # Exact at both ends, where 1 / (1 + exp(-x)) overflows.
-    return np.asarray(np.exp(-np.logaddexp(0, -line)))
+    # Exact at both ends, where 1 / (1 + exp(-x)) overflows. Not a number in, not a number out, silently.
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.exp(-np.logaddexp(0, -line)))

@@ -13,6 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from kafka import KafkaAdminClient
 
+    from actors.bundle import Bundle
     from pipeline.kafka.embedded import EmbeddedKafka
 
 
@@ -46,3 +47,34 @@ def topic(admin: KafkaAdminClient) -> Callable[..., str]:
         return unique
 
     return make
+
+
+@pytest.fixture(scope="session")
+def base_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A real bundle: MiniLM with a head drawn at random, always the same. It knows nothing; it scores.
+
+    Fields: `text` or `theme` against `text` or `title` and `brand`; 64 tokens; all three actions occur.
+    """
+    from actors.bundle import write_bundle
+    from actors.calibration import PlattMap
+    from actors.manifest import LabelStatistics, Manifest, ReferenceScores
+    from actors.pairs import PairTemplate, Part
+    from actors.policy import Policy
+    from tests.model_folders import minilm_classifier
+
+    return write_bundle(
+        tmp_path_factory.mktemp("bundles") / "base",
+        model_folder=minilm_classifier(tmp_path_factory.mktemp("model")),
+        manifest=Manifest(
+            name="base",
+            template=PairTemplate(
+                query=(Part("text"), Part("theme")),
+                document=(Part("text"), Part("title"), Part("brand", "Brand: ")),
+            ),
+            max_tokens=64,
+            calibration=PlattMap(slope=0.8, intercept=-0.5),
+            policy=Policy(prune=2.0, review=0.0, rests_on="set by hand, for tests"),
+            labels=LabelStatistics(0, 0, 0, 0, "none: the head is random"),
+            reference=ReferenceScores.of([-1.0, 0.0, 1.0]),
+        ),
+    )

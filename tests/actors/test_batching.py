@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.batching import WIDTH_STEP, distinct, pack, pad, padded_widths
+from actors.errors import RowTooLong
+from actors.tokens import Tokens
+
+lengths = st.lists(st.integers(1, 100), max_size=40)
+budgets = st.integers(112, 600)  # 100 tokens padded, and up
+
+
+@given(lengths)
+def test_a_width_holds_its_pair_and_follows_from_its_length_alone(lengths):
+    widths = padded_widths(lengths, max_tokens=100)
+    for length, width in zip(lengths, widths, strict=True):
+        assert length <= width <= min(100, length + WIDTH_STEP - 1)
+        assert width % WIDTH_STEP == 0 or width == 100
+        assert width == padded_widths([length], max_tokens=100)
+
+
+@given(lengths, budgets)
+def test_pieces_cover_every_row_once_in_order(lengths, budget):
+    widths = np.sort(padded_widths(lengths, max_tokens=128))[::-1]
+    covered = [row for start, stop, _ in pack(widths, budget_tokens=budget) for row in range(start, stop)]
+    assert covered == list(range(len(lengths)))
+
+
+@given(lengths, budgets)
+def test_a_piece_has_one_width_and_keeps_the_budget(lengths, budget):
+    widths = np.sort(padded_widths(lengths, max_tokens=128))[::-1]
+    for start, stop, width in pack(widths, budget_tokens=budget):
+        assert set(widths[start:stop].tolist()) == {width}
+        assert (stop - start) * width <= budget
+
+
+def test_pieces_are_as_few_as_the_budget_allows():
+    assert pack([32, 32, 32, 16, 16], budget_tokens=64) == [(0, 2, 32), (2, 3, 32), (3, 5, 16)]
+
+
+def test_a_row_beyond_the_budget_is_refused():
+    with pytest.raises(RowTooLong) as caught:
+        pack([48, 16], budget_tokens=32)
+    assert (caught.value.n_tokens, caught.value.budget_tokens) == (48, 32)
+
+
+few_ids = st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=3), max_size=12)
+
+
+@given(few_ids, st.booleans())
+def test_distinct_finds_each_pair_once_and_every_row_finds_itself(ids, typed):
+    types = [[len(row) % 2] * len(row) for row in ids] if typed else None
+    first, place = distinct(Tokens.from_rows(ids, types))
+    assert len({tuple(ids[row]) for row in first}) == len(first)
+    assert [ids[first[at]] for at in place] == ids
+    assert first.tolist() == sorted(first)
+
+
+def test_pairs_that_differ_only_in_where_the_document_begins_are_distinct():
+    first, place = distinct(Tokens.from_rows([[5, 6], [5, 6], [5, 6]], [[0, 0], [0, 1], [0, 0]]))
+    assert (first.tolist(), place.tolist()) == ([0, 1], [0, 1, 0])
+
+
+def test_padding_is_on_the_right_and_masked():
+    batch = pad(Tokens.from_rows([[7, 8, 9], [5]], [[0, 1, 1], [1]]), width=4, pad_id=3)
+    assert batch.ids.tolist() == [[7, 8, 9, 3], [5, 3, 3, 3]]
+    assert batch.type_ids.tolist() == [[0, 1, 1, 0], [1, 0, 0, 0]]
+    assert batch.mask.tolist() == [[True, True, True, False], [True, False, False, False]]
+
+
+def test_an_encoder_without_types_gets_none():
+    assert pad(Tokens.from_rows([[7]], None), width=16, pad_id=0).type_ids is None

