@@ -295,6 +295,8 @@ class Keeper:
                 "bundle": {"path": str(self._bundle.path), "digest": self._bundle.digest},
                 "assignment": ledger.assignment,
                 "execution": self._supervisor.number,
+                "runner": self._supervisor.runner,
+                "replicas": self._metrics.replicas,
                 "not_ready": self._not_ready(),
                 "in_flight": ledger.in_flight(),
                 "records": self._totals.records,

@@ -110,6 +110,13 @@ class Metrics:
         )
         self._seen: dict[str, float] = {}
 
+    @property
+    def replicas(self) -> list[str]:
+        """Replicas that gave back a claim within the last minute, as `host:process`."""
+        now = time.monotonic()
+        self._seen = {replica: at for replica, at in self._seen.items() if now - at < 60}
+        return sorted(self._seen)
+
     def exposition(self) -> bytes:
         """All series in Prometheus' text format."""
         return generate_latest(self._registry)
@@ -163,10 +170,8 @@ class Metrics:
         """Record what a claim took in each stage, and which replica answered."""
         self._stage.labels("prepare").observe(settled.prepare_s)
         self._stage.labels("score").observe(settled.score_s)
-        now = time.monotonic()
-        self._seen[settled.replica] = now
-        self._seen = {replica: at for replica, at in self._seen.items() if now - at < 60}
-        self._replicas.set(len(self._seen))
+        self._seen[settled.replica] = time.monotonic()
+        self._replicas.set(len(self.replicas))
 
     def dropped(self) -> None:
         """Record a result that came too late for its assignment."""

@@ -73,6 +73,11 @@ class Supervisor:
         return self._number
 
     @property
+    def runner(self) -> int | None:
+        """Process id of the runner, while one runs."""
+        return None if self._execution is None else self._execution.pid
+
+    @property
     def warm(self) -> bool:
         """The pool has answered, and takes claims."""
         return self._execution is not None and self._execution.warm and self.takes_claims
