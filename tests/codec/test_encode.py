@@ -46,7 +46,7 @@ def context(**changed):
 
 def scores(actions, logits=None):
     logit = np.linspace(-1, 1, len(actions), dtype=np.float32) if logits is None else np.float32(logits)
-    return Scores(logit, 1 - logit / 4, np.array(actions, np.int8))
+    return Scores(logit, (4 - logit) / 8, np.array(actions, np.int8))
 
 
 def encode(records, actions, *, logits=None, limits=LIMITS, **changed):
@@ -78,7 +78,7 @@ def test_a_verdict_holds_all_that_a_reader_needs():
         "route": "prune",
         "mode": "enforce",
         "score": 3.0,
-        "relevance": 0.25,
+        "relevance": 0.125,
         "prune_threshold": 2.5,
         "review_threshold": 1.0,
         "guarantee": "none",
