@@ -27,7 +27,7 @@ from kafka.errors import KafkaError
 
 from pipeline.errors import BrokerFailed, DataInUse, PortTaken, SettingsError
 from pipeline.kafka.jars import java, kafka_jars
-from pipeline.kafka.node import Node, Place
+from pipeline.kafka.node import Node, Place, Program
 
 FREE_PORTS = range(20_000, 32_000)
 """Below the ports that Linux and macOS give to outgoing connections: a client that keeps calling a broker
@@ -79,7 +79,7 @@ class EmbeddedKafka:
     def kill(self, index: int) -> None:
         """End one broker as a crash would (SIGKILL) and wait until it is gone."""
         self._killed.add(index)
-        self._nodes[index].signal(signal.SIGKILL)
+        self._nodes[index].send_signal(signal.SIGKILL)
         self._nodes[index].wait(self._start_timeout_s)
 
     def restart(self, index: int) -> None:
@@ -93,7 +93,7 @@ class EmbeddedKafka:
         """
         node = self._nodes[index]
         _stop([node])
-        node.start(self._cluster_id)
+        node.start()
         self._killed.discard(index)
         self._await_answer([node])
 
@@ -112,25 +112,29 @@ class EmbeddedKafka:
         data = data.expanduser().resolve()
         data.mkdir(parents=True, exist_ok=True)
         stack.enter_context(_locked(data))
+        places = self._places(data)
+        # By the folder's name: one that was half made by a start that was cut off is completed, not mixed.
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid5(uuid.NAMESPACE_URL, str(data)).bytes)
+        program = Program(java(), kafka_jars(), cluster_id.decode().rstrip("="))
+        self._nodes = [Node(place, peers=places, program=program) for place in places]
+        self._killed.clear()
+        stack.callback(_stop, self._nodes)
+        for node in self._nodes:
+            node.start()
+        self._await_answer(self._nodes)
+
+    def _places(self, data: Path) -> list[Place]:
         if (found := len(list(data.glob("node-*")))) not in {0, self._n_brokers}:
             raise SettingsError(
                 "brokers", f"must be {found}, the number that the data was made with", str(data)
             )
-        ports, controller_ports = self._ports()
         places = [
             Place(index, data / f"node-{index}", port, controller_port)
-            for index, (port, controller_port) in enumerate(zip(ports, controller_ports, strict=True))
+            for index, (port, controller_port) in enumerate(zip(*self._ports(), strict=True))
         ]
-        jars = kafka_jars()
-        self._cluster_id = base64.urlsafe_b64encode(uuid.uuid5(uuid.NAMESPACE_URL, str(data)).bytes)[
-            :22
-        ].decode()
-        self._nodes = [Node(place, peers=places, java=java(), jars=jars) for place in places]
-        self._killed.clear()
-        stack.callback(_stop, self._nodes)
-        for node in self._nodes:
-            node.start(self._cluster_id)
-        self._await_answer(self._nodes)
+        for place in places:
+            place.folder.mkdir(exist_ok=True)
+        return places
 
     def _ports(self) -> tuple[list[int], list[int]]:
         """Ports for the clients and for the controllers."""
@@ -169,11 +173,11 @@ class EmbeddedKafka:
 def _stop(nodes: list[Node], *, grace_s: float = 10.0) -> None:
     """Ask all to stop, at the same time; kill what is still there after `grace_s`."""
     for node in nodes:
-        node.signal(signal.SIGTERM)
+        node.send_signal(signal.SIGTERM)
     deadline = time.monotonic() + grace_s
     for node in nodes:
         if not node.wait(max(0.0, deadline - time.monotonic())):
-            node.signal(signal.SIGKILL)
+            node.send_signal(signal.SIGKILL)
             node.wait(grace_s)
 
 

@@ -20,10 +20,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import logging
 import os
-import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
@@ -31,6 +32,8 @@ from types import ModuleType
 from typing import NamedTuple
 
 from pipeline.errors import JarsUnusable
+
+log = logging.getLogger(__name__)
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.4.0"
 LOG_BINDING = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.5"
@@ -98,7 +101,8 @@ def kafka_jars() -> Path:
         return _brought_along(Path(home).expanduser())
     folder = cache_folder() / f"kafka-{KAFKA.rpartition(':')[2]}"
     if not folder.exists():
-        _fetch(folder)
+        log.info("fetching Apache Kafka, 44 MB, once, into %s", folder)
+        install(folder, locked(), download=download)
     verify(folder, locked())
     return folder
 
@@ -135,35 +139,55 @@ def _brought_along(home: Path) -> Path:
     )
 
 
-def _fetch(folder: Path) -> None:
-    """Fetch every locked jar, then put the checked folder in place with one rename."""
+def install(folder: Path, jars: list[Jar], *, download: Callable[[Jar, Path], Path]) -> None:
+    """Fetch `jars`, check them, then put them in place with one rename: `folder` is whole or not there.
+
+    Args:
+        folder: What to make. If another process makes it first, that one stays and this one is dropped.
+        jars: What should be in it.
+        download: Fetches one jar into a folder and returns the file; called from several threads.
+
+    Raises:
+        JarsUnusable: A jar cannot be fetched or is not the pinned one; nothing is left behind.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         repository, complete = Path(scratch, "repository"), Path(scratch, "jars")
         complete.mkdir()
-        # Artifact by artifact, not `jgo.build`: that one resolves versions anew, and asks for a second
-        # JDK only to sort the jars into modules and others, which a class path does not care about.
-        context = _extra("jgo.maven").MavenContext(repo_cache=repository)
-
-        def fetch(jar: Jar) -> None:
-            group, artifact, version = jar.coordinates.split(":")
-            try:
-                found = context.project(group, artifact).at_version(version).artifact().resolve()
-            except (OSError, RuntimeError) as error:  # what requests and jgo raise, respectively
-                problem = f"could not be fetched ({error}); without a network, set SLUICE_KAFKA_HOME"
-                raise JarsUnusable(jar.name, problem) from error
-            shutil.move(found, complete / jar.name)
-
-        jars = locked()
         with ThreadPoolExecutor(N_DOWNLOADS) as pool:
-            list(pool.map(fetch, jars))
+            for path in pool.map(lambda jar: download(jar, repository), jars):
+                path.rename(complete / path.name)
         verify(complete, jars)
         try:
             complete.rename(folder)
         except OSError:
-            # Another process was faster, and its folder is as good as ours: the caller checks it.
             if not folder.is_dir():
                 raise
+
+
+def download(jar: Jar, repository: Path) -> Path:
+    """Fetch one jar into a Maven repository folder.
+
+    This one file by its coordinates: `jgo.build` would resolve every version anew, and would ask for a second
+    JDK only to tell modules from other jars, which means nothing on a class path.
+
+    Args:
+        jar: What to fetch.
+        repository: Maven repository folder to put it in.
+
+    Returns:
+        The file.
+
+    Raises:
+        JarsUnusable: The network or the repository has failed.
+    """
+    context = _extra("jgo.maven").MavenContext(repo_cache=repository)
+    group, artifact, version = jar.coordinates.split(":")
+    try:
+        return Path(context.project(group, artifact).at_version(version).artifact().resolve())
+    except (OSError, RuntimeError) as error:  # what requests and jgo raise, respectively
+        problem = f"could not be fetched ({error}); without a network, set SLUICE_KAFKA_HOME"
+        raise JarsUnusable(jar.name, problem) from error
 
 
 def _extra(module: str) -> ModuleType:

@@ -19,20 +19,30 @@ from pathlib import Path
 
 from pipeline.errors import BrokerFailed
 
-TETHER = Path(__file__).with_name("tether.py")
+TETHER = "pipeline.kafka.tether"
 
 # C1 alone and the serial collector: start in 2.4 s instead of 7.8 s and 330 MB instead of 400 MB resident
 # (two cores, Kafka 4.4.0, Java 25). No performance file: it would stay behind in the temporary folder.
-JAVA_OPTIONS = ("-Xms128m", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData")
+# Paths are relative to the node's folder, here and below: Java reads these files as Latin-1.
+JAVA_OPTIONS = (
+    "-Xms128m",
+    "-Xmx512m",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:+UseSerialGC",
+    "-XX:-UsePerfData",
+    "-XX:ErrorFile=java-crash.log",
+    "-Djava.io.tmpdir=tmp",
+    "-Dlog4j2.configurationFile=log4j2.properties",
+)
 
 LOGGING = """\
 status = error
 appender.file.type = RollingFile
 appender.file.name = file
-appender.file.fileName = {folder}/broker.log
-appender.file.filePattern = {folder}/broker.log.%i
+appender.file.fileName = broker.log
+appender.file.filePattern = broker.log.%i
 appender.file.layout.type = PatternLayout
-appender.file.layout.pattern = %d{{ISO8601}} %p %c{{1}}: %m%n
+appender.file.layout.pattern = %d{ISO8601} %p %c{1}: %m%n
 appender.file.policy.type = SizeBasedTriggeringPolicy
 appender.file.policy.size = 10MB
 appender.file.strategy.type = DefaultRolloverStrategy
@@ -48,7 +58,7 @@ controller.quorum.voters={voters}
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port}
 controller.listener.names=CONTROLLER
-log.dirs={storage}
+log.dirs=storage
 auto.create.topics.enable=false
 message.max.bytes=8388608
 replica.fetch.max.bytes=8388608
@@ -88,57 +98,60 @@ class Place:
         return f"127.0.0.1:{self.port}"
 
 
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What every node of a cluster runs."""
+
+    java: Path
+    """The Java executable."""
+    jars: Path
+    """The folder of Kafka's jars."""
+    cluster_id: str
+    """22 characters; used when a storage is formatted."""
+
+
 class Node:
     """One broker process. Not safe to use from two threads at once.
 
     Args:
         place: Its folder and ports.
         peers: All nodes of the cluster, this one among them.
-        java: The Java executable.
-        jars: The folder of Kafka's jars.
+        program: What to run.
     """
 
-    def __init__(self, place: Place, *, peers: list[Place], java: Path, jars: Path) -> None:
+    def __init__(self, place: Place, *, peers: list[Place], program: Program) -> None:
         self.place = place
         self._peers = peers
-        self._java = java
-        self._class_path = os.pathsep.join(map(str, sorted(jars.glob("*.jar"))))
+        self._program = program
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, cluster_id: str) -> None:
+    def start(self) -> None:
         """Format the storage if that was never done, and start the process. Does not wait for it to answer.
-
-        Args:
-            cluster_id: 22 characters; the same for every node, and used by the first start only.
 
         Raises:
             BrokerFailed: The storage cannot be formatted.
         """
         folder = self.place.folder
-        (folder / "tmp").mkdir(parents=True, exist_ok=True)
-        (folder / "log4j2.properties").write_text(LOGGING.format(folder=folder))
+        (folder / "tmp").mkdir(exist_ok=True)
+        (folder / "log4j2.properties").write_text(LOGGING)
         (folder / "server.properties").write_text(self._settings())
-        settings = str(folder / "server.properties")
-        with (folder / "console.log").open("ab") as console:
-            if not (folder / "storage" / "meta.properties").exists():
-                tool = [
-                    "kafka.tools.StorageTool",
-                    "format",
-                    f"--cluster-id={cluster_id}",
-                    "--config",
-                    settings,
-                ]
-                if code := self._spawn(tool, console.fileno()).wait():
-                    raise BrokerFailed(
-                        self.place.id, f"could not format its storage (exit code {code})", self.log_tail()
-                    )
-            self._process = self._spawn(["kafka.Kafka", settings], console.fileno())
+        if not (folder / "storage" / "meta.properties").exists():
+            tool = (
+                "kafka.tools.StorageTool",
+                "format",
+                f"--cluster-id={self._program.cluster_id}",
+                "--config",
+            )
+            if code := self._spawn(*tool, "server.properties").wait():
+                problem = f"could not format its storage (exit code {code})"
+                raise BrokerFailed(self.place.id, problem, self.log_tail())
+        self._process = self._spawn("kafka.Kafka", "server.properties")
 
     def exit_code(self) -> int | None:
         """None while the process runs; negative for the signal that ended it. 0 if it was never started."""
         return 0 if self._process is None else self._process.poll()
 
-    def signal(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to the broker's process group; nothing if it is over."""
         if self._process is not None and self._process.poll() is None:
             os.killpg(self._process.pid, number)
@@ -154,12 +167,13 @@ class Node:
         return True
 
     def log_tail(self, n_lines: int = 12) -> str:
-        """The last lines that the Java machine and the broker wrote."""
+        """The last lines that the Java machine and the broker wrote, without stack frames."""
         lines: list[str] = []
         for name in ("console.log", "broker.log"):
             path = self.place.folder / name
             if path.exists():
-                lines += path.read_text("utf-8", "replace").splitlines()[-n_lines:]
+                written = path.read_text("utf-8", "replace").splitlines()
+                lines += [line for line in written if not line.startswith("\tat ")][-n_lines:]
         return "\n".join(lines)
 
     def _settings(self) -> str:
@@ -169,30 +183,22 @@ class Node:
             voters=",".join(f"{peer.id}@127.0.0.1:{peer.controller_port}" for peer in self._peers),
             port=self.place.port,
             controller_port=self.place.controller_port,
-            storage=self.place.folder / "storage",
             replicas=replicas,
             in_sync=min(2, replicas),
         )
 
-    def _spawn(self, program: list[str], output: int) -> subprocess.Popen[bytes]:
+    def _spawn(self, *main: str) -> subprocess.Popen[bytes]:
+        """Run a Java program in the node's folder, as the leader of a process group."""
         folder = self.place.folder
-        java = [
-            str(self._java),
-            *JAVA_OPTIONS,
-            f"-Djava.io.tmpdir={folder / 'tmp'}",
-            f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}",
-            "-cp",
-            self._class_path,
-            *program,
-        ]
+        java = [str(self._program.java), *JAVA_OPTIONS, "-cp", f"{self._program.jars}/*", *main]
         # Options that a person keeps for other Java programs have no business here.
         environment = {name: value for name, value in os.environ.items() if "JAVA" not in name}
-        return subprocess.Popen(
-            [sys.executable, "-I", str(TETHER), str(os.getpid()), *java],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd=folder,
-            env=environment,
-            start_new_session=True,
-        )
+        with (folder / "console.log").open("ab") as console:
+            return subprocess.Popen(
+                [sys.executable, "-m", TETHER, str(os.getpid()), str(folder), *java],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                env=environment,
+                start_new_session=True,
+            )

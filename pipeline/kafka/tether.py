@@ -1,28 +1,23 @@
-"""Become another program, one that the kernel kills when the process that started it dies.
+"""Become another program, in another folder, that the kernel kills when the process which started it dies.
 
-Run by its path in a process of its own, as `tether.py PARENT_PID PROGRAM ARGUMENT…`; it imports nothing of
-the package, so that it costs a few milliseconds. A `preexec_fn` would do the same, but runs Python between
-fork and exec, which may hang when the parent has threads.
+Run as `python -m pipeline.kafka.tether PARENT_PID FOLDER PROGRAM ARGUMENT…`. A `preexec_fn` would do the same,
+but runs Python between fork and exec, which may hang when the parent has threads.
 
-The kernel watches the *thread* that did the starting: a broker started from a short-lived thread ends with
-it. Where there is no such kernel call (macOS), the program simply outlives a parent that is killed.
+The kernel watches the *thread* that did the starting: a program started from a short-lived thread ends with
+it. Where there is no such kernel call (macOS), the program outlives a parent that is killed.
 """
 
-import ctypes
 import os
-import signal
 import sys
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
+from pipeline.process import die_with_parent
 
 
 def main() -> None:
     """Tie this process to its parent, then replace it by the program. Does not return."""
-    parent, command = int(sys.argv[1]), sys.argv[2:]
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the kernel was told
-        sys.exit("the parent is gone")
+    _, parent, folder, *command = sys.argv
+    die_with_parent(int(parent))
+    os.chdir(folder)
     os.execv(command[0], command)
 
 

@@ -1,0 +1,48 @@
+"""`sluice broker` says where it answers, ends with 0 when told to, and refuses with an error a script can use."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+from kafka import KafkaAdminClient
+
+from pipeline.commands.broker import broker
+from pipeline.errors import PortTaken
+
+COMMAND = [
+    sys.executable,
+    "-c",
+    "import typer; from pipeline.commands.broker import broker; typer.run(broker)",
+]
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_runs_until_a_signal_and_ends_with_zero(tmp_path, number):
+    command = [*COMMAND, "--port", "0", "--data", str(tmp_path), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        said = json.loads(process.stdout.readline())
+        with KafkaAdminClient(bootstrap_servers=said["bootstrap_servers"]) as admin:
+            assert admin.list_topics() == []
+        process.send_signal(number)
+        assert process.wait(30) == 0
+    assert said["data"] == str(tmp_path)
+    host, _, port = said["bootstrap_servers"].partition(":")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((host, int(port)))
+
+
+def test_a_taken_port_is_an_error_with_an_exit_code(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(PortTaken) as raised:
+        broker(port=other.getsockname()[1], data=tmp_path)
+    assert raised.value.exit_code == 69
+
+
+def test_help_shows_an_example():
+    said = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True).stdout
+    assert "sluice broker --port 9092 --brokers 3" in said
