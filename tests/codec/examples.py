@@ -1,15 +1,18 @@
-"""Messages, good and bad, that several tests read: one example for each way in which input can be bad."""
+"""What several tests read: messages, good and bad in every way there is, and what the codec makes of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import orjson
 import pyarrow as pa
 
-from pipeline.codec import Limits
-from pipeline.records import Reason, Record
+from actors.policy import ActionCode
+from actors.scorer import Scores
+from pipeline.codec import Limits, Origins, VerdictContext, decode, encode_rejects, encode_verdicts
+from pipeline.records import Mode, Reason, Record, Rejected, Stage, TopicPartition
 
 LIMITS = Limits(max_chars=200, max_message_bytes=40_000, max_reject_bytes=2_000)
 ARROW = ("content-type", b"application/vnd.apache.arrow.stream")
@@ -160,3 +163,67 @@ BAD: dict[str, Bad] = {
     ),
     "row with a repeated field": Bad(batch_record(table(document=_REPEATED)), Reason.DUPLICATE_KEY, 0),
 }
+
+
+SOURCE = TopicPartition("candidates", 3)
+PASS, REVIEW, PRUNE = (int(code) for code in (ActionCode.PASS, ActionCode.REVIEW, ActionCode.PRUNE))
+
+
+def context(**changed):
+    facts = {
+        "source": SOURCE,
+        "run": 2,
+        "bundle": "sha256:abc",
+        "prune_threshold": 2.5,
+        "review_threshold": 1.0,
+        "guarantee": "none",
+        "mode": Mode.ENFORCE,
+    }
+    return VerdictContext(**(facts | changed))
+
+
+def scores(actions, logits=None):
+    logit = np.linspace(-1, 1, len(actions), dtype=np.float32) if logits is None else np.float32(logits)
+    return Scores(logit, (4 - logit) / 8, np.array(actions, np.int8))
+
+
+def encode(records, actions, *, logits=None, limits=LIMITS, **changed):
+    candidates, rejected = decode(records, limits)
+    assert not rejected
+    origins = Origins.of(candidates, range(len(candidates)))
+    return encode_verdicts(records, origins, scores(actions, logits), context(**changed), time_ms=123)
+
+
+def rows_of(output):
+    """The verdicts in a message, as dicts, whichever way it is written."""
+    if any(value == ARROW[1] for _, value in output.headers):
+        return pa.ipc.open_stream(output.value).read_all().to_pylist()
+    return [orjson.loads(output.value)]
+
+
+LATER = {
+    "score not finite": (json_record(), Rejected(0, 0, Reason.SCORE_NOT_FINITE, Stage.SCORE, "logit nan")),
+    "row's score not finite": (
+        batch_record(),
+        Rejected(0, 2, Reason.SCORE_NOT_FINITE, Stage.SCORE, "logit inf"),
+    ),
+    "scoring failed": (batch_record(), Rejected(0, -1, Reason.SCORING_FAILED, Stage.SCORE, "died")),
+    "undecodable batch": (
+        Record(7, -1, None, None),
+        Rejected(0, -1, Reason.UNDECODABLE_BATCH, Stage.READ, "bad checksum"),
+    ),
+}
+
+
+def reject(one, rejected=None, limits=LIMITS):
+    """The only reject of a record, as decoding finds it or as given."""
+    found = decode([one], limits)[1] if rejected is None else [rejected]
+    (output,) = encode_rejects([one], found, SOURCE, limits, run=2)
+    return output
+
+
+def every_kind_of_reject():
+    for bad in BAD.values():
+        yield bad.record, reject(bad.record)
+    for one, rejected in LATER.values():
+        yield one, reject(one, rejected)

@@ -11,56 +11,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.policy import ActionCode
-from actors.scorer import Scores
 from pipeline.codec import (
     VERDICT_SCHEMA,
     Limits,
     Origins,
-    VerdictContext,
     decode,
     encode_verdicts,
 )
 from pipeline.codec.headers import carried_bytes
 from pipeline.kafka.sendable import why_unsendable
 from pipeline.records import Counts, Mode, Reason, Record, Route, Stage, TopicPartition
-from tests.codec.examples import ARROW, LIMITS, batch_record, json_record, stream, table
+from tests.codec.examples import (
+    ARROW,
+    LIMITS,
+    PASS,
+    PRUNE,
+    REVIEW,
+    batch_record,
+    context,
+    encode,
+    json_record,
+    rows_of,
+    scores,
+    stream,
+    table,
+)
 
-SOURCE = TopicPartition("candidates", 3)
 JSON = ("content-type", b"application/json")
-PASS, REVIEW, PRUNE = (int(code) for code in (ActionCode.PASS, ActionCode.REVIEW, ActionCode.PRUNE))
-
-
-def context(**changed):
-    facts = {
-        "source": SOURCE,
-        "run": 2,
-        "bundle": "sha256:abc",
-        "prune_threshold": 2.5,
-        "review_threshold": 1.0,
-        "guarantee": "none",
-        "mode": Mode.ENFORCE,
-    }
-    return VerdictContext(**(facts | changed))
-
-
-def scores(actions, logits=None):
-    logit = np.linspace(-1, 1, len(actions), dtype=np.float32) if logits is None else np.float32(logits)
-    return Scores(logit, (4 - logit) / 8, np.array(actions, np.int8))
-
-
-def encode(records, actions, *, logits=None, limits=LIMITS, **changed):
-    candidates, rejected = decode(records, limits)
-    assert not rejected
-    origins = Origins.of(candidates, range(len(candidates)))
-    return encode_verdicts(records, origins, scores(actions, logits), context(**changed), time_ms=123)
-
-
-def rows_of(output):
-    """The verdicts in a message, as dicts, whichever way it is written."""
-    if any(value == ARROW[1] for _, value in output.headers):
-        return pa.ipc.open_stream(output.value).read_all().to_pylist()
-    return [orjson.loads(output.value)]
 
 
 def by_route(outputs):

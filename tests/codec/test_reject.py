@@ -14,35 +14,19 @@ from pipeline.codec import REJECT_BYTES, Limits, decode, encode_rejects
 from pipeline.errors import InvariantBroken
 from pipeline.kafka.sendable import why_unsendable
 from pipeline.records import Reason, Record, Rejected, Route, Stage, TopicPartition
-from tests.codec.examples import ARROW, BAD, LIMITS, batch_record, json_record, not_utf8, record, table
-
-SOURCE = TopicPartition("candidates", 3)
-LATER = {
-    "score not finite": (json_record(), Rejected(0, 0, Reason.SCORE_NOT_FINITE, Stage.SCORE, "logit nan")),
-    "row's score not finite": (
-        batch_record(),
-        Rejected(0, 2, Reason.SCORE_NOT_FINITE, Stage.SCORE, "logit inf"),
-    ),
-    "scoring failed": (batch_record(), Rejected(0, -1, Reason.SCORING_FAILED, Stage.SCORE, "died")),
-    "undecodable batch": (
-        Record(7, -1, None, None),
-        Rejected(0, -1, Reason.UNDECODABLE_BATCH, Stage.READ, "bad checksum"),
-    ),
-}
-
-
-def reject(one, rejected=None, limits=LIMITS):
-    """The only reject of a record, as decoding finds it or as given."""
-    found = decode([one], limits)[1] if rejected is None else [rejected]
-    (output,) = encode_rejects([one], found, SOURCE, limits, run=2)
-    return output
-
-
-def every_kind_of_reject():
-    for bad in BAD.values():
-        yield bad.record, reject(bad.record)
-    for one, rejected in LATER.values():
-        yield one, reject(one, rejected)
+from tests.codec.examples import (
+    ARROW,
+    BAD,
+    LIMITS,
+    SOURCE,
+    batch_record,
+    every_kind_of_reject,
+    json_record,
+    not_utf8,
+    record,
+    reject,
+    table,
+)
 
 
 def test_tells_what_why_and_where_from():

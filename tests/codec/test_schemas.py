@@ -13,8 +13,7 @@ from jsonschema import Draft202012Validator
 
 from pipeline.codec import VERDICT_SCHEMA, Audit, decode, encode_audit
 from pipeline.records import Counts, Mode, Reason, TopicPartition
-from tests.codec.examples import BAD, LIMITS, batch_record, json_record
-from tests.codec.test_encode import PASS, PRUNE, REVIEW, encode, rows_of
+from tests.codec.examples import BAD, LIMITS, PASS, PRUNE, REVIEW, batch_record, encode, json_record, rows_of
 
 
 def validator(name):
