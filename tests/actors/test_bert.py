@@ -1,0 +1,122 @@
+import json
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from actors import bert
+
+CONFIG = {
+    "model_type": "bert",
+    "hidden_act": "gelu",
+    "vocab_size": 50,
+    "max_position_embeddings": 32,
+    "type_vocab_size": 2,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "layer_norm_eps": 1e-12,
+}
+
+
+def tiny_weights(config=CONFIG):
+    """Random tensors under the names and in the shapes that transformers saves."""
+    draw = torch.Generator().manual_seed(5)
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    shapes = {
+        "bert.embeddings.word_embeddings.weight": (config["vocab_size"], hidden),
+        "bert.embeddings.position_embeddings.weight": (config["max_position_embeddings"], hidden),
+        "bert.embeddings.token_type_embeddings.weight": (config["type_vocab_size"], hidden),
+    }
+    linears = {"bert.pooler.dense": (hidden, hidden), "classifier": (1, hidden)}
+    norms = ["bert.embeddings.LayerNorm"]
+    for i in range(config["num_hidden_layers"]):
+        layer = f"bert.encoder.layer.{i}"
+        for part in ("self.query", "self.key", "self.value", "output.dense"):
+            linears[f"{layer}.attention.{part}"] = (hidden, hidden)
+        linears |= {f"{layer}.intermediate.dense": (inner, hidden), f"{layer}.output.dense": (hidden, inner)}
+        norms += [f"{layer}.attention.output.LayerNorm", f"{layer}.output.LayerNorm"]
+    for name, (n_out, n_in) in linears.items():
+        shapes |= {f"{name}.weight": (n_out, n_in), f"{name}.bias": (n_out,)}
+    for name in norms:
+        shapes |= {f"{name}.weight": (hidden,), f"{name}.bias": (hidden,)}
+    return {name: torch.randn(shape, generator=draw) for name, shape in shapes.items()}
+
+
+def tiny_batch():
+    draw = torch.Generator().manual_seed(6)
+    ids = torch.randint(0, 50, (5, 16), generator=draw)
+    types = (torch.arange(16) > 6).long().expand(5, 16)
+    mask = torch.arange(16) < torch.tensor([16, 9, 3, 12, 1])[:, None]
+    return ids, types, mask
+
+
+@torch.inference_mode()
+def test_what_is_behind_the_mask_does_not_matter():
+    classify = bert.read_classifier(tiny_weights(), CONFIG)
+    ids, types, mask = tiny_batch()
+    scrambled = torch.where(mask, ids, 49 - ids)
+    assert torch.equal(classify(ids, types, mask), classify(scrambled, types, mask))
+
+
+@torch.inference_mode()
+def test_every_visible_token_and_its_type_and_its_place_matter():
+    classify = bert.read_classifier(tiny_weights(), CONFIG)
+    ids, types, mask = (part[:1] for part in tiny_batch())
+    before = classify(ids, types, mask)
+    assert not torch.allclose(before, classify(ids.index_fill(1, torch.tensor(15), 49), types, mask))
+    assert not torch.allclose(before, classify(ids, 1 - types, mask))
+    assert not torch.allclose(before, classify(ids[:, [0, 2, 1, *range(3, 16)]], types, mask))
+
+
+@torch.inference_mode()
+def test_no_types_means_type_0():
+    classify = bert.read_classifier(tiny_weights(), CONFIG)
+    ids, types, mask = tiny_batch()
+    assert torch.equal(classify(ids, None, mask), classify(ids, torch.zeros_like(types), mask))
+
+
+def test_weights_and_configuration_must_belong_together():
+    with pytest.raises(ValueError, match=r"no place for bert\.encoder\.layer\.1"):
+        bert.read_classifier(tiny_weights(), CONFIG | {"num_hidden_layers": 1})
+    with pytest.raises(KeyError, match=r"bert\.encoder\.layer\.2"):
+        bert.read_classifier(tiny_weights(), CONFIG | {"num_hidden_layers": 3})
+    with pytest.raises(ValueError, match=r"shape \(24, 16\), the configuration says \(32, 16\)"):
+        bert.read_classifier(tiny_weights(), CONFIG | {"intermediate_size": 32})
+
+
+def test_a_head_of_several_outputs_is_refused():
+    weights = tiny_weights() | {"classifier.weight": torch.zeros(3, 16)}
+    with pytest.raises(ValueError, match=r"classifier\.weight"):
+        bert.read_classifier(weights, CONFIG)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"model_type": "deberta-v2"}, {"hidden_act": "relu"}, {"position_embedding_type": "relative_key"}],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_it_does_not_compute_it_does_not_claim(change):
+    assert bert.supports(CONFIG)
+    assert not bert.supports(CONFIG | change)
+
+
+@pytest.mark.slow  # importing transformers
+@torch.inference_mode()
+def test_hidden_sizes_of_a_real_model_give_transformers_logits(base_bundle):
+    """Tolerance 5e-5 on logits that spread over several units: summation order, nothing else."""
+    from transformers import AutoModelForSequenceClassification
+
+    config = json.loads((base_bundle.path / "config.json").read_text())
+    weights = safetensors.torch.load_file(base_bundle.path / "model.safetensors")
+    reference = AutoModelForSequenceClassification.from_pretrained(base_bundle.path, num_labels=1).eval()
+    draw = torch.Generator().manual_seed(8)
+    ids = torch.randint(1_000, 30_000, (6, 48), generator=draw)
+    types = (torch.arange(48) > 10).long().expand(6, 48)
+    mask = torch.arange(48) < torch.tensor([48, 31, 12, 40, 2, 17])[:, None]
+    theirs = reference(input_ids=ids, token_type_ids=types, attention_mask=mask.long()).logits[:, 0]
+    ours = bert.read_classifier(weights, config)(ids, types, mask)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=5e-5)
+    assert theirs.std() > 0.5

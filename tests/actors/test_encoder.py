@@ -1,0 +1,63 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from actors.batching import pad
+from actors.bundle import write_bundle
+from actors.encoder import TorchBackend
+from actors.errors import BundleProblem, DeviceMissing
+from actors.tokens import Tokens
+from tests.model_folders import model_stand_in
+
+BATCH = pad(Tokens.from_rows([[101, 5_000, 102, 6_000, 102]] * 2, [[0, 0, 0, 1, 1]] * 2), width=16, pad_id=0)
+
+
+@pytest.fixture(scope="module")
+def encoder(base_bundle):
+    return TorchBackend(base_bundle, device="cpu")
+
+
+def test_logits_are_float32_on_the_host_one_for_each_pair(encoder):
+    logits = encoder.logits(BATCH)
+    assert (logits.dtype, logits.shape) == (np.float32, (2,))
+    assert logits[0] == pytest.approx(logits[1], abs=5e-5)
+
+
+def test_the_padding_token_is_the_models(encoder):
+    assert encoder.pad_id == 0
+
+
+def test_threads_bound_torch(base_bundle):
+    before = torch.get_num_threads()
+    try:
+        TorchBackend(base_bundle, device="cpu", threads=1)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_auto_finds_a_device_and_names_it(base_bundle):
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    assert TorchBackend(base_bundle, device="auto").device == expected
+
+
+@pytest.mark.parametrize("device", ["cuda:63", "abacus"])
+def test_a_device_that_is_not_here_is_named_with_those_that_are(base_bundle, device):
+    with pytest.raises(DeviceMissing) as caught:
+        TorchBackend(base_bundle, device=device)
+    assert caught.value.device == device
+    assert "cpu" in caught.value.present
+
+
+def test_weights_that_are_none_are_refused(base_bundle, tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    model_stand_in(model)
+    (model / "config.json").write_bytes((base_bundle.path / "config.json").read_bytes())
+    broken = write_bundle(
+        tmp_path / "broken", model_folder=model, manifest=replace(base_bundle.manifest, files={})
+    )
+    with pytest.raises(BundleProblem, match=r"model\.safetensors does not fill the encoder"):
+        TorchBackend(broken, device="cpu")

@@ -1,0 +1,168 @@
+"""Parity is the definition of done: alone = in company = shuffled = any budget = the reference.
+
+On a CPU in fp32 the tolerance is 5e-5 on logits that spread over several units (measured: 1.2e-5).
+It is not zero, because the CPU's matrix products sum in an order that depends on how many rows there are and
+on which row it is.
+"""
+
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from actors.errors import RowTooLong
+from actors.pairs import Fault, Side
+from actors.policy import ActionCode
+from actors.scorer import Preparer, Scorer
+from actors.tokens import Tokens
+
+TOLERANCE = 5e-5
+N = 32
+
+
+@pytest.fixture(scope="module")
+def candidates():
+    draw = random.Random(11)
+    words = "red blue kettle lamp toddler knife cup size 44 not for children over three compatible with"
+
+    def text(longest):
+        return " ".join(draw.choices(words.split(), k=draw.randint(1, longest)))
+
+    queries = [{"theme": text(8)} for _ in range(N)]
+    documents = [{"title": text(45), "brand": text(2)} for _ in range(N)]
+    return queries, documents
+
+
+@pytest.fixture(scope="module")
+def preparer(base_bundle):
+    return Preparer(base_bundle.path, max_chars=2_000)
+
+
+@pytest.fixture(scope="module")
+def scorer(base_bundle):
+    return Scorer(base_bundle.path, device="cpu", threads=1, budget_tokens=512)
+
+
+@pytest.fixture(scope="module")
+def tokens(preparer, candidates):
+    return preparer.prepare(*candidates).tokens
+
+
+@pytest.fixture(scope="module")
+def scores(scorer, tokens):
+    return scorer.score(tokens)
+
+
+def assert_same(logits, expected):
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=TOLERANCE)
+
+
+def test_alone_is_as_in_company(scorer, tokens, scores):
+    some = range(0, N, 4)
+    alone = [scorer.score(tokens.slice(i, i + 1)).logit[0] for i in some]
+    assert_same(alone, scores.logit[some])
+
+
+def test_the_order_of_the_pairs_does_not_matter(scorer, tokens, scores):
+    order = np.random.default_rng(12).permutation(N)
+    assert_same(scorer.score(tokens.take(order)).logit, scores.logit[order])
+
+
+def test_the_token_budget_does_not_matter(base_bundle, tokens, scores):
+    assert_same(Scorer(base_bundle.path, device="cpu", budget_tokens=64).score(tokens).logit, scores.logit)
+    assert_same(
+        Scorer(base_bundle.path, device="cpu", budget_tokens=99_999).score(tokens).logit, scores.logit
+    )
+
+
+@pytest.mark.slow  # importing sentence-transformers
+def test_logits_are_those_of_the_reference(base_bundle, candidates, scores):
+    import torch
+    from sentence_transformers import CrossEncoder
+
+    template = base_bundle.manifest.template
+    pairs = [template.compose(q, d, max_chars=2_000) for q, d in zip(*candidates, strict=True)]
+    reference = CrossEncoder(
+        str(base_bundle.path),
+        num_labels=1,
+        max_length=base_bundle.manifest.max_tokens,
+        device="cpu",
+        activation_fn=torch.nn.Identity(),
+        local_files_only=True,
+    )
+    assert_same(scores.logit, reference.predict(pairs, show_progress_bar=False))
+    assert scores.logit.std() > 0.5
+
+
+def test_repeated_pairs_are_scored_once_and_answered_everywhere(base_bundle, tokens, scores):
+    scorer = Scorer(base_bundle.path, device="cpu")
+    seen = []
+    encode = scorer._encoder.logits
+    scorer._encoder.logits = lambda batch: seen.append(len(batch.ids)) or encode(batch)
+    repeated = scorer.score(tokens.take([3, 5, 3, 3, 5]))
+    assert sum(seen) == 2
+    assert_same(repeated.logit, scores.logit[[3, 5, 3, 3, 5]])
+
+
+def test_columns_follow_from_the_logit_by_the_bundles_own_map_and_policy(base_bundle, scores):
+    assert (scores.logit.dtype, scores.relevance.dtype, scores.action.dtype) == ("float32", "float32", "int8")
+    assert scores.relevance == pytest.approx(1 / (1 + np.exp(0.8 * scores.logit - 0.5)), rel=1e-5)
+    assert np.array_equal(scores.action, base_bundle.manifest.policy.decide(scores.logit))
+    assert set(scores.action.tolist()) == set(ActionCode)
+
+
+def test_no_pairs_have_no_scores(scorer, preparer):
+    prepared = preparer.prepare([], [])
+    assert (prepared.kept, prepared.problems) == ([], [])
+    assert len(scorer.score(prepared.tokens)) == 0
+
+
+def test_logits_that_are_not_finite_are_handed_on(scorer, tokens, monkeypatch):
+    encoded = np.array([np.nan, np.inf, -np.inf], dtype=np.float32)
+    monkeypatch.setattr(scorer._encoder, "logits", lambda batch: encoded[: len(batch.ids)])
+    scores = scorer.score(Tokens.from_rows([[1], [2], [3]], [[0], [0], [0]]))
+    np.testing.assert_array_equal(scores.logit, encoded)
+    assert scores.action.tolist() == [ActionCode.PASS, ActionCode.PRUNE, ActionCode.PASS]
+
+
+def test_candidates_without_a_pair_are_told_apart_and_the_others_are_kept(preparer, candidates):
+    queries = [{"text": "kettle"}, {}, {"text": "\udc00"}, {"text": "lamp"}, {"text": "cup"}]
+    documents = [{"text": "a kettle"}, {"text": "x"}, {"text": "x"}, {"text": "x" * 2_001}, {"text": "a cup"}]
+    prepared = preparer.prepare(queries, documents)
+    assert prepared.kept == [0, 4]
+    assert [(i, problem.side, problem.fault) for i, problem in prepared.problems] == [
+        (1, Side.QUERY, Fault.EMPTY),
+        (2, Side.QUERY, Fault.LONE_SURROGATE),
+        (3, Side.DOCUMENT, Fault.TOO_LONG),
+    ]
+    assert len(prepared.tokens) == 2
+
+
+def test_a_budget_below_the_longest_pair_is_refused_at_start(base_bundle):
+    with pytest.raises(RowTooLong):
+        Scorer(base_bundle.path, device="cpu", budget_tokens=63)
+
+
+def test_tokens_that_crossed_processes_score_the_same(scorer, tokens, scores):
+    crossed = Tokens.from_arrow(tokens.to_arrow().slice(4, 3))
+    assert_same(scorer.score(crossed).logit, scores.logit[4:7])
+
+
+def test_naming_the_scorer_and_opening_a_preparer_imports_no_torch(base_bundle):
+    code = (
+        "import sys; from actors.scorer import Preparer, Scorer; "
+        f"Preparer({str(base_bundle.path)!r}, max_chars=9).prepare([{{'text': 'a'}}], [{{'text': 'b'}}]); "
+        "sys.exit(bool({'torch', 'transformers'} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_scoring_with_bert_imports_no_transformers(base_bundle):
+    code = (
+        "import sys; from actors.scorer import Scorer; "
+        f"Scorer({str(base_bundle.path)!r}, device='cpu'); "
+        "sys.exit('transformers' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
