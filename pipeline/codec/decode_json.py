@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from actors.pairs import FLAT_FIELD
 from pipeline.codec.limits import MAX_ID_CHARS
 from pipeline.errors import InputError
 from pipeline.records import Reason
@@ -86,7 +87,7 @@ def check_id(candidate_id: object, row: int = -1) -> str:
 
 def _fields(side: str, value: object) -> Mapping[str, str]:
     if type(value) is str:
-        return {"text": value}
+        return {FLAT_FIELD: value}
     if type(value) is not dict:
         if value is None:
             raise InputError(Reason.EMPTY_TEXT, f"{side} is null")

@@ -99,9 +99,11 @@ def _messages(
     records: Sequence[Record], rows: VerdictRows, context: VerdictContext, time_ms: int
 ) -> Iterator[Output]:
     """One message per row, but one per route for each batch message."""
-    batches: list[int] = []
+    batches = []
     if context.batch_verdicts == "arrow":
-        batches = [at for at, record in enumerate(records) if format_of(record.headers) is Format.ARROW]
+        # Only records that have candidates: another one's content type may be anything.
+        with_rows = np.unique(rows.record).tolist()
+        batches = [at for at in with_rows if format_of(records[at].headers) is Format.ARROW]
     batched = np.isin(rows.record, batches)
     table = arrow_verdicts(rows.where(batched), context, time_ms=time_ms)
     singles = json_verdicts(rows.where(~batched), context, time_ms=time_ms)

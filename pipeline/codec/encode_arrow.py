@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.codec.decode_arrow import write_stream
+from pipeline.codec.arrow_stream import write_stream
 from pipeline.codec.verdict import ACTIONS, ROUTES, VerdictContext, VerdictRows
 
 _REPEATED = pa.dictionary(pa.int8(), pa.string())

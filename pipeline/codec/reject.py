@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
-from pipeline.codec.decode_arrow import cut_rows
+from pipeline.codec.arrow_stream import cut_rows
 from pipeline.codec.headers import Format, carried_bytes, format_of, without_nulls
 from pipeline.codec.limits import Limits
 from pipeline.records import Headers, Output, Record, Rejected, Route, Stage, TopicPartition

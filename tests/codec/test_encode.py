@@ -16,6 +16,7 @@ from pipeline.codec import (
     Limits,
     Origins,
     decode,
+    encode_rejects,
     encode_verdicts,
 )
 from pipeline.codec.headers import carried_bytes
@@ -23,10 +24,12 @@ from pipeline.kafka.sendable import why_unsendable
 from pipeline.records import Counts, Mode, Reason, Record, Route, Stage, TopicPartition
 from tests.codec.examples import (
     ARROW,
+    BAD,
     LIMITS,
     PASS,
     PRUNE,
     REVIEW,
+    SOURCE,
     batch_record,
     context,
     encode,
@@ -223,3 +226,23 @@ def test_only_what_was_kept_has_an_origin():
     verdicts = encode_verdicts([one], origins, scores([PASS, PASS]), context(), time_ms=1)
     assert [row["candidate_id"] for row in rows_of(verdicts.outputs[0])] == ["c-1", "c-3"]
     assert [row["source_row"] for row in rows_of(verdicts.outputs[0])] == [1, 3]
+
+
+@pytest.mark.parametrize("setting", ["arrow", "json"])
+def test_a_claim_with_every_fault_is_accounted_for_row_by_row(setting):
+    """A record that was rejected for its content type once broke the verdicts of its neighbours."""
+    bad = [one.record for one in BAD.values()]
+    records = [json_record(), *bad, batch_record()]
+    records = [one._replace(offset=at) for at, one in enumerate(records)]
+    candidates, rejected = decode(records, LIMITS)
+    origins = Origins.of(candidates, range(len(candidates)))
+    facts = context(batch_verdicts=setting)
+    verdicts = encode_verdicts(records, origins, scores([PASS] * len(candidates)), facts, time_ms=1)
+    rejects = encode_rejects(records, rejected, SOURCE, LIMITS, run=1)
+    places = [(row["source_offset"], row["source_row"]) for one in verdicts.outputs for row in rows_of(one)]
+    told = [dict(one.headers) for one in rejects]
+    places += [(int(said["__connect.errors.offset"]), int(said["sluice.row"])) for said in told]
+    rows = {at: list(range(3)) for at, one in enumerate(BAD.values(), 1) if one.row >= 0}
+    whole = {at: [-1] for at, one in enumerate(BAD.values(), 1) if one.row < 0}
+    expected = {0: [0], **rows, **whole, len(records) - 1: [0, 1, 2]}
+    assert sorted(places) == [(at, row) for at in sorted(expected) for row in expected[at]]
