@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Imported where they are used: most tests need no client, and should not wait for one.
 if TYPE_CHECKING:
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 
     from actors.bundle import Bundle
     from pipeline.kafka.embedded import EmbeddedKafka
+
+
+# A slow machine is no failing example: time is what the tests' own limit is for.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
