@@ -160,14 +160,19 @@ class EmbeddedKafka:
                 time.sleep(0.05)
 
     def _answers(self, node: Node) -> bool:
-        """Whether this broker tells a client of every broker that should be there."""
+        """Whether this broker answers, and knows itself and all others that were not killed to be in service.
+
+        A broker listens a moment before its controller lets it lead partitions, so a mere answer is too early.
+        """
         expected = self._n_brokers - len(self._killed)
         try:
             socket.create_connection(("127.0.0.1", node.place.port), 1.0).close()
             with KafkaAdminClient(bootstrap_servers=node.place.address, bootstrap_timeout_ms=5000) as admin:
-                return len(admin.describe_cluster()["brokers"]) >= expected
+                brokers = admin.describe_cluster()["brokers"]
         except (OSError, KafkaError):
             return False
+        in_service = {broker["broker_id"] for broker in brokers if not broker["is_fenced"]}
+        return node.place.id in in_service and len(in_service) >= expected
 
 
 def _stop(nodes: list[Node], *, grace_s: float = 10.0) -> None:

@@ -142,7 +142,8 @@ class Node:
                 f"--cluster-id={self._program.cluster_id}",
                 "--config",
             )
-            if code := self._spawn(*tool, "server.properties").wait():
+            self._process = self._spawn(*tool, "server.properties")
+            if code := self._process.wait():
                 problem = f"could not format its storage (exit code {code})"
                 raise BrokerFailed(self.place.id, problem, self.log_tail())
         self._process = self._spawn("kafka.Kafka", "server.properties")

@@ -100,6 +100,7 @@ def test_a_broker_that_ends_by_itself_is_reported(own):
         broker.check()
 
 
+@pytest.mark.slow
 def test_dies_with_its_parent_and_leaves_a_lock_that_stops_nobody(tmp_path):
     """With an empty PATH, so that no Java of the system's can have been used; and then from the same folder."""
     child = subprocess.Popen(
