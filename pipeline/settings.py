@@ -125,7 +125,7 @@ class Limits(Section):
 
     max_chars: int = Field(default=20_000, ge=1)
     """Most characters in one composed text."""
-    max_message_bytes: int = Field(default=1 << 20, ge=1)
+    max_message_bytes: int = Field(default=1 << 20, ge=32 << 10)
     """Largest input value, in bytes."""
     max_reject_bytes: int = Field(default=256 << 10, ge=0)
     """A reject's value, key or headers beyond this many bytes are cut, and their digest kept."""
