@@ -35,6 +35,10 @@ _WATERMARKS_EVERY_S = 1.0
 _DEADLINE_MS = 15_000
 """For how long one question to the broker is repeated."""
 
+_PATIENCE_S = 5.0
+_JOINING_POLL_MS = 200
+"""A poll ends no sooner than this, even when the rebalance does."""
+
 _CLOSE_MS = 2_000
 """For how long closing may take; what is not done by then, the session time-out does."""
 
@@ -94,6 +98,7 @@ class Member:
     Raises:
         BrokerUnreachable: No broker answers.
         BrokerRefused: One answers, and refuses us.
+        TransientError: The topic has no leader, or is not there.
     """
 
     def __init__(
@@ -115,10 +120,12 @@ class Member:
             "group_id": group,
             "group_instance_id": self._roster.instance_id if self._roster else None,
             "session_timeout_ms": round(session_timeout_s * 1000),
-            "heartbeat_interval_ms": round(session_timeout_s * 1000 / 5),
+            # A heartbeat's answer is how a rebalance becomes known.
+            "heartbeat_interval_ms": round(min(1.0, session_timeout_s / 5) * 1000),
             # How long the others wait for this one in a rebalance; it must poll at least as often.
             "max_poll_interval_ms": round(session_timeout_s * 3000),
         }
+        self._closed = False
         self._number = 0
         self._current: Assignment | None = None
         self._settled: _Grant | None = None
@@ -143,7 +150,8 @@ class Member:
     def poll(self, timeout_s: float) -> Assignment | None:
         """Take part in the group: join, rebalance, prove to be alive. To be called all the time.
 
-        Blocks for `timeout_s`, and for a few round trips more after a rebalance.
+        Blocks for `timeout_s`; in the middle of a rebalance, when there is nothing to be committed anyway,
+        for up to 5 s more.
 
         Args:
             timeout_s: How long to wait for a change, in seconds.
@@ -160,6 +168,7 @@ class Member:
         with translated("taking part in the group"):
             try:
                 self._consumer.poll(timeout_ms=round(timeout_s * 1000), max_records=1)
+                self._see_rebalance_through()
             except kafka_errors.FencedInstanceIdError as error:
                 raise Fenced(str(self._membership["group_instance_id"])) from error
         if self._roster is not None:
@@ -198,12 +207,15 @@ class Member:
         }
 
     def close(self, *, leave: bool) -> None:
-        """Stop being a member. Blocks for a few round trips; does not raise for a broker that is gone.
+        """Stop being a member, once and for all. Blocks for a few round trips; a broker that is gone is no error.
 
         Args:
             leave: Give the partitions back at once. Without it a member with an instance name keeps
                 them until its session ends, for its restart.
         """
+        if self._closed:
+            return
+        self._closed = True
         self._consumer.close(autocommit=False, timeout_ms=_CLOSE_MS)
         self._watcher.close(autocommit=False, timeout_ms=_CLOSE_MS)
         if self._roster is not None:
@@ -228,15 +240,29 @@ class Member:
         consumer = self._open("read_committed", **self._membership)
         listener = _Listener(consumer)
         consumer.subscribe([self._topic], listener=listener)
+        with translated(f"looking up {self._topic}"):
+            # Learns the partitions first: a leader that joins without them assigns nothing, and again.
+            consumer.beginning_offsets([kafka_python.TopicPartition(self._topic, 0)], timeout_ms=_DEADLINE_MS)
         return consumer, listener
+
+    def _see_rebalance_through(self) -> None:
+        """Poll without a pause until the group is stable, or patience ends.
+
+        The library completes a join between two polls, and then throws the result away and joins again:
+        members that poll briefly and do something else in between can keep a group from ever settling.
+        """
+        patient_until = time.monotonic() + _PATIENCE_S
+        while self._consumer.group_metadata().state is not MemberState.STABLE:
+            if time.monotonic() > patient_until:
+                return
+            self._consumer.poll(timeout_ms=_JOINING_POLL_MS, max_records=1)
 
     def _heed(self, roster: Roster) -> None:
         """Ask the group, once per session time-out, what static membership does not tell by itself."""
         group = self._consumer.group_metadata()
         if group.state is not MemberState.STABLE or not roster.due(self._session_timeout_s):
             return
-        n_partitions = len(self._consumer.partitions_for_topic(self._topic) or ())
-        if roster.overlooks(n_partitions, member_id=group.member_id):
+        if roster.overlooks_partitions(member_id=group.member_id):
             logger.info("partitions of %s belong to nobody: leaving the group to join anew", self._topic)
             self._consumer.close(autocommit=False, timeout_ms=_CLOSE_MS)
             roster.leave()

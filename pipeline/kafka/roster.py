@@ -46,11 +46,10 @@ class Roster:
         self._asked_at = now
         return True
 
-    def overlooks(self, n_partitions: int, *, member_id: str) -> bool:
-        """Whether the settled group, this member in it, leaves partitions to nobody.
+    def overlooks_partitions(self, *, member_id: str) -> bool:
+        """Whether the settled group, this member in it, leaves partitions of the topic to nobody.
 
         Args:
-            n_partitions: How many partitions the topic has.
             member_id: This member's id in the current generation.
 
         Returns:
@@ -62,6 +61,7 @@ class Roster:
         """
         with translated("asking who is in the group"):
             description = self._admin.describe_groups([self._group])[self._group]
+            [topic] = self._admin.describe_topics([self._topic])
         if description["group_state"] != "Stable":
             return False
         members = description["members"]
@@ -69,7 +69,7 @@ class Roster:
         if ours and ours[0]["member_id"] != member_id:
             raise Fenced(self.instance_id)
         owned = sum(_n_owned(member, self._topic) for member in members)
-        return bool(ours) and owned < n_partitions
+        return bool(ours) and owned < len(topic["partitions"])
 
     def leave(self) -> None:
         """Take this member off the list; not being able to is logged, and the session time-out does it."""

@@ -1,0 +1,296 @@
+"""Member on a real broker: what the gate owns, under which generation, and from where it goes on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import kafka as kafka_python
+import pytest
+from kafka import KafkaAdminClient
+
+from pipeline.errors import BrokerUnreachable, Fenced, SluiceError, TransientError
+from pipeline.kafka.member import Assignment, Ends, Member
+from pipeline.kafka.transaction import TransactionalProducer
+from pipeline.records import TopicPartition
+
+pytestmark = pytest.mark.kafka
+
+Join = Callable[..., "Gate"]
+SHORT_S = 6.0  # the shortest session that a broker grants by default
+
+
+@pytest.fixture
+def name(topic: Callable[..., str]) -> str:
+    return topic(partitions=4)
+
+
+class Gate:
+    """A member that is polled all the time by a thread of its own, as a gate does it."""
+
+    def __init__(self, member: Member) -> None:
+        self.member = member
+        self.told: list[Assignment] = []
+        self.error: SluiceError | None = None
+        self._polling = threading.Event()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._polling.set()
+        self._thread.start()
+
+    def pause(self) -> None:
+        """Stop polling, as a gate does that is busy."""
+        self._polling.clear()
+
+    def resume(self) -> None:
+        self._polling.set()
+
+    def end(self) -> Member:
+        """Stop polling for good."""
+        self._ended.set()
+        self._polling.set()
+        self._thread.join(timeout=20)
+        return self.member
+
+    def _run(self) -> None:
+        while self._polling.wait() and not self._ended.is_set():
+            try:
+                assignment = self.member.poll(0.05)
+            except SluiceError as error:
+                self.error = error
+                return
+            if assignment is not None:
+                self.told.append(assignment)
+
+
+@pytest.fixture
+def join(settings: dict[str, Any], name: str) -> Iterator[Join]:
+    """Join the group of this test: `join(instance="1")`."""
+    with ExitStack() as stack:
+
+        def make(**options: Any) -> Gate:
+            member = Member(settings, group=f"group-of-{name}", topic=name, **options)
+            stack.callback(member.close, leave=True)
+            gate = Gate(member)
+            stack.callback(gate.end)
+            return gate
+
+        yield make
+
+
+@pytest.fixture
+def commit(settings: dict[str, Any], name: str) -> Callable[..., None]:
+    """Commit offsets in a transaction: `commit(group, {source: 5})`."""
+
+    def make(group: object, offsets: dict[TopicPartition, int]) -> None:
+        with TransactionalProducer(settings, transactional_id=f"id-{name}") as producer:
+            producer.init()
+            producer.begin()
+            producer.confirm()
+            producer.commit_offsets(offsets, group)
+            producer.commit()
+
+    return make
+
+
+def until(condition: Callable[[], bool], *, within_s: float = 20.0) -> None:
+    """Wait for something to come true."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.02)
+
+
+def settle(*gates: Gate, shares: list[int], within_s: float = 20.0) -> list[Assignment]:
+    """Wait until the gates own so many partitions, in any order, in one generation; what each was told last."""
+
+    def settled() -> bool:
+        latest = [gate.told[-1] for gate in gates if gate.told]
+        one_generation = len({assignment.group.generation_id for assignment in latest}) == 1
+        return one_generation and sorted(len(a.positions) for a in latest) == sorted(shares)
+
+    until(settled, within_s=within_s)
+    return [gate.told[-1] for gate in gates]
+
+
+def sources(name: str, *partitions: int) -> list[TopicPartition]:
+    return [TopicPartition(name, p) for p in partitions]
+
+
+def test_a_first_start_owns_everything_and_names_what_was_never_committed(join, fill, name):
+    fill(TopicPartition(name, 1), [b"a", b"b"])
+    gate = join(start="latest")
+    [assignment] = settle(gate, shares=[4])
+
+    assert assignment.number == 1
+    assert assignment.positions == dict(zip(sources(name, 0, 1, 2, 3), (0, 2, 0, 0), strict=True))
+    assert assignment.fresh == assignment.positions
+    assert not gate.member.revoked
+
+
+def test_goes_on_from_what_is_committed(join, commit, fill, name):
+    first = join()
+    [assignment] = settle(first, shares=[4])
+    commit(assignment.group, {TopicPartition(name, 2): 7})
+    first.end().close(leave=True)
+    fill(TopicPartition(name, 3), [b"not committed"])
+
+    [again] = settle(join(start="earliest"), shares=[4])
+
+    assert again.positions == dict(zip(sources(name, 0, 1, 2, 3), (0, 0, 7, 0), strict=True))
+    assert again.fresh.keys() == set(sources(name, 0, 1, 3))
+
+
+def test_nothing_is_told_while_nothing_changes(join):
+    gate = join()
+    settle(gate, shares=[4])
+
+    member = gate.end()
+
+    assert [member.poll(0.02) for _ in range(5)] == [None] * 5
+    assert len(gate.told) == 1
+
+
+def test_the_partitions_are_shared_out_and_come_back(join):
+    first, second = join(), join()
+    mine, yours = settle(first, second, shares=[2, 2])
+
+    assert not mine.positions.keys() & yours.positions.keys()
+    second.end().close(leave=True)
+    [everything] = settle(first, shares=[4])
+    assert everything.number > mine.number
+
+
+def test_a_rebalance_that_waits_for_another_member_has_revoked_everything(join):
+    """What is under way is dropped at the revocation: the publisher asks `revoked` before each commit."""
+    first, second = join(), join()
+    before, _ = settle(first, second, shares=[2, 2])
+    second.pause()
+
+    third = join()
+    until(lambda: first.member.revoked)
+    [revoked] = settle(first, shares=[0])
+    second.resume()
+
+    after, *_ = settle(first, second, third, shares=[2, 1, 1])
+    assert not first.member.revoked
+    assert (revoked.number, after.number) == (before.number + 1, before.number + 2)
+
+
+def test_a_rebalance_settles_although_members_are_busy_between_their_polls(join):
+    """The library throws away a join that completes between two polls, and joins again, without end."""
+    gates = [join() for _ in range(3)]
+    before, *_ = settle(*gates, shares=[2, 1, 1])
+
+    gates[1].pause()
+    last = join()
+    time.sleep(2.5)
+    gates[1].resume()
+
+    after, *_ = settle(*gates, last, shares=[1, 1, 1, 1])
+    assert after.group.generation_id == before.group.generation_id + 1
+
+
+def test_a_commit_under_the_snapshot_is_refused_once_the_group_has_moved_on(join, commit, name):
+    """The live metadata carries the new generation at once: a commit under it is not fenced."""
+    first = join()
+    [old] = settle(first, shares=[4])
+    settle(join(), first, shares=[2, 2])
+    lost = {source: 5 for source in old.positions if source not in first.told[-1].positions}
+
+    with pytest.raises(TransientError, match=r"IllegalGeneration"):
+        commit(old.group, lost)
+    commit(first.member._consumer.group_metadata(), lost)  # goes through, although it is another's by now
+
+
+def test_ends_stop_at_an_open_transaction_and_the_lag_does_not(join, settings, name):
+    source = TopicPartition(name, 0)
+    gate = join()
+    settle(gate, shares=[4])
+
+    with TransactionalProducer(settings, transactional_id=f"id-{name}") as producer:
+        producer.init()
+        producer.begin()
+        producer.send(source, None, b"open")
+        producer.confirm()
+        ends = gate.member.end_offsets()
+
+    assert ends[source] == Ends(last_stable=0, high_watermark=1)
+    assert ends.keys() == set(sources(name, 0, 1, 2, 3))
+
+
+def test_a_named_member_comes_back_to_its_partitions_without_a_rebalance(join):
+    first, second = join(instance="1"), join(instance="2")
+    before, other = settle(first, second, shares=[2, 2])
+    first.end().close(leave=False)
+
+    again = join(instance="1")
+    [after] = settle(again, shares=[2])
+
+    assert after.positions == before.positions
+    assert after.group.generation_id == before.group.generation_id
+    assert second.told[-1] is other
+
+
+def test_a_named_member_that_leaves_gives_its_partitions_back_at_once(join):
+    """The library never sends LeaveGroup for it: they would be nobody's until the session ends."""
+    first, second = join(instance="1", session_timeout_s=60), join(instance="2", session_timeout_s=60)
+    settle(first, second, shares=[2, 2])
+
+    second.end().close(leave=True)
+
+    settle(first, shares=[4])
+
+
+def test_a_named_member_that_was_replaced_learns_of_it(join):
+    """The library stops the heartbeat without a word, and goes on as if it owned its partitions."""
+    replaced = join(instance="1", session_timeout_s=SHORT_S)
+    settle(replaced, shares=[4])
+    settle(join(instance="1"), shares=[4])
+
+    until(lambda: replaced.error is not None, within_s=SHORT_S + 5)
+
+    assert isinstance(replaced.error, Fenced)
+    assert replaced.error.identity.endswith("-1")
+
+
+@pytest.mark.slow
+def test_a_named_leader_that_restarts_sees_partitions_that_were_added(join, admin: KafkaAdminClient, name):
+    """It keeps its old assignment, and the group would overlook the new partitions for ever."""
+    first = join(instance="1", session_timeout_s=SHORT_S)
+    settle(first, shares=[4])
+    first.end().close(leave=False)
+    admin.create_partitions({name: 6})
+
+    settle(join(instance="1", session_timeout_s=SHORT_S), shares=[6], within_s=45)
+
+
+def test_the_group_sees_a_real_member(join, admin: KafkaAdminClient, name):
+    settle(join(), shares=[4])
+
+    group = admin.describe_groups([f"group-of-{name}"])[f"group-of-{name}"]
+
+    assert group["group_state"] == "Stable"
+    assert [member["client_id"] for member in group["members"]] == ["sluice"]
+
+
+def test_payload_is_never_read(join, fill, name):
+    gate = join()
+    settle(gate, shares=[4])
+    fill(TopicPartition(name, 0), [b"payload"])
+    time.sleep(0.3)
+
+    consumer = gate.end()._consumer
+
+    assert consumer.paused() == consumer.assignment() != set()
+    assert consumer.position(kafka_python.TopicPartition(name, 0)) == 0
+
+
+def test_no_broker_is_said_within_the_deadline():
+    nowhere = {"bootstrap_servers": "127.0.0.1:1", "bootstrap_timeout_ms": 300}
+
+    with pytest.raises(BrokerUnreachable):
+        Member(nowhere, group="g", topic="t")

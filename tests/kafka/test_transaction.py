@@ -1,0 +1,320 @@
+"""TransactionalProducer on a real broker: sure, or spent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import kafka as kafka_python
+import pytest
+from kafka import KafkaAdminClient
+from kafka import errors as kafka_errors
+from kafka.structs import ConsumerGroupMetadata
+
+from pipeline.errors import BrokerUnreachable, Fenced, InvariantBroken, TransientError
+from pipeline.kafka import topics
+from pipeline.kafka.client import SluiceKafkaClient
+from pipeline.kafka.embedded import EmbeddedKafka
+from pipeline.kafka.reader import RangeReader
+from pipeline.kafka.transaction import Delivery, TransactionalProducer
+from pipeline.records import TopicPartition
+
+pytestmark = pytest.mark.kafka
+
+Build = Callable[..., TransactionalProducer]
+
+
+@pytest.fixture
+def name(topic: Callable[..., str]) -> str:
+    return topic(partitions=2)
+
+
+@pytest.fixture
+def build(settings: dict[str, Any], name: str) -> Iterator[Build]:
+    """Build an initialised producer; each of a test has the same transactional id."""
+    with ExitStack() as stack:
+
+        def make(**delivery: Any) -> TransactionalProducer:
+            producer = TransactionalProducer(
+                settings, transactional_id=f"id-{name}", delivery=Delivery(**delivery)
+            )
+            stack.callback(producer.close)
+            producer.init()
+            return producer
+
+        yield make
+
+
+@pytest.fixture
+def group(name: str) -> ConsumerGroupMetadata:
+    """A group without members takes any offsets."""
+    return ConsumerGroupMetadata(group_id=f"group-of-{name}")
+
+
+def committed_values(settings: dict[str, Any], source: TopicPartition) -> list[bytes | None]:
+    """What a read_committed reader sees of a partition."""
+    end = topics.extents(settings, source.topic)[source].last_stable
+    if end == 0:
+        return []
+    reader = RangeReader(settings)
+    read = reader.read(source, 0, end, max_records=1000, max_bytes=1 << 30)
+    reader.close()
+    return [record.value for record in read.records]
+
+
+def test_messages_and_offsets_appear_together_and_not_before(build, settings, name, group):
+    producer, out, source = build(), TopicPartition(name, 0), TopicPartition(name, 1)
+
+    producer.begin()
+    producer.send(out, b"k", b"v1", [("h", b"1"), ("h", b"2")])
+    producer.send(out, None, b"v2")
+    producer.confirm()
+    producer.commit_offsets({source: 7}, group)
+    unseen = (committed_values(settings, out), topics.committed(settings, group.group_id))
+    producer.commit()
+
+    assert unseen == ([], {})
+    assert committed_values(settings, out) == [b"v1", b"v2"]
+    assert topics.committed(settings, group.group_id) == {source: 7}
+    assert producer.reusable
+
+
+def test_one_transaction_follows_another(build, settings, name, group):
+    producer, out = build(), TopicPartition(name, 0)
+
+    for i in range(5):
+        producer.begin()
+        producer.send(out, None, b"%d" % i)
+        producer.confirm()
+        producer.commit_offsets({TopicPartition(name, 1): i}, group)
+        producer.commit()
+
+    assert committed_values(settings, out) == [b"0", b"1", b"2", b"3", b"4"]
+
+
+def test_a_transaction_of_offsets_alone_is_committed(build, settings, name, group):
+    producer = build()
+
+    producer.begin()
+    producer.confirm()
+    producer.commit_offsets({TopicPartition(name, 0): 3}, group)
+    producer.commit()
+
+    assert topics.committed(settings, group.group_id) == {TopicPartition(name, 0): 3}
+
+
+def test_a_batch_that_the_library_gave_up_on_is_noticed(settings, topic, admin: KafkaAdminClient, name):
+    """The library's flush and commit both succeed here, and the second message is lost.
+
+    Its topic is deleted under the transaction: an error that may pass, so the library tries again until
+    `delivery_timeout_ms`, and then fails the batch without a word to the transaction.
+    """
+    doomed = TopicPartition(topic(), 0)
+    hasty = {**settings, "request_timeout_ms": 500}
+    delivery = Delivery(transaction_timeout_s=1.9, delivery_timeout_s=2.0, deadline_s=15)
+    producer = TransactionalProducer(hasty, transactional_id=f"id-{name}", delivery=delivery)
+    producer.init()
+
+    producer.begin()
+    producer.send(doomed, None, b"accepted")
+    producer._sent[0].get(timeout=10)
+    admin.delete_topics([doomed.topic])
+    producer.send(doomed, None, b"lost")
+    with pytest.raises(TransientError, match=r"sending 2 messages"):
+        producer.confirm()
+
+    for verb in (producer.confirm, producer.commit, producer.begin):
+        with pytest.raises(InvariantBroken):
+            verb()
+    producer.close()
+
+
+def test_nothing_of_a_failed_transaction_goes_out_with_the_next(build, settings, name, group):
+    """The library keeps the offsets of an aborted transaction and sends them with the next one."""
+    failed = build()
+    failed.begin()
+    failed.send(TopicPartition(name, 0), None, b"failed")
+    failed.confirm()
+    failed.commit_offsets({TopicPartition(name, 0): 99}, group)
+    failed.close()
+    with pytest.raises(InvariantBroken):
+        failed.begin()
+
+    successor = build()
+    successor.begin()
+    successor.send(TopicPartition(name, 0), None, b"good")
+    successor.confirm()
+    successor.commit_offsets({TopicPartition(name, 1): 1}, group)
+    successor.commit()
+
+    assert committed_values(settings, TopicPartition(name, 0)) == [b"good"]
+    assert topics.committed(settings, group.group_id) == {TopicPartition(name, 1): 1}
+
+
+@pytest.mark.parametrize("n_messages", [0, 3])
+def test_a_fenced_producer_says_so_and_leaves_its_successor_alone(build, settings, name, group, n_messages):
+    zombie, out = build(), TopicPartition(name, 0)
+    zombie.begin()
+    successor = build()
+
+    def finish(producer: TransactionalProducer, value: bytes) -> None:
+        for _ in range(n_messages):
+            producer.send(out, None, value)
+        producer.confirm()
+        producer.commit_offsets({TopicPartition(name, 1): 5}, group)
+        producer.commit()
+
+    with pytest.raises(Fenced) as caught:
+        finish(zombie, b"zombie")
+    successor.begin()
+    finish(successor, b"successor")
+
+    assert caught.value.identity == f"id-{name}"
+    assert committed_values(settings, out) == [b"successor"] * n_messages
+
+
+def test_an_answer_to_the_commit_that_is_lost_leaves_the_producer_in_doubt(
+    build, settings, name, group, monkeypatch
+):
+    """The library sends EndTxn again with the same epoch; the first may still come, and end the *next*."""
+    producer, out = build(), TopicPartition(name, 0)
+    send, cut = SluiceKafkaClient.send, []
+
+    def send_and_lose_the_answer(client: SluiceKafkaClient, node_id: int, request: object, **kwargs: Any):
+        future = send(client, node_id, request, **kwargs)
+        if type(request).__name__ == "EndTxnRequest" and not cut:
+            cut.append(request)
+            client._manager._conns[node_id].close(kafka_errors.KafkaConnectionError("cut by the test"))
+        return future
+
+    monkeypatch.setattr(SluiceKafkaClient, "send", send_and_lose_the_answer)
+    producer.begin()
+    producer.send(out, None, b"v")
+    producer.confirm()
+    producer.commit_offsets({TopicPartition(name, 1): 1}, group)
+    producer.commit()
+
+    assert cut
+    assert committed_values(settings, out) == [b"v"]
+    assert not producer.reusable
+    with pytest.raises(InvariantBroken, match=r"in doubt"):
+        producer.begin()
+
+
+def test_a_commit_under_a_generation_that_has_passed_is_refused(build, settings, name):
+    consumer = kafka_python.KafkaConsumer(name, **settings, group_id=f"group-of-{name}")
+    while not consumer.assignment():
+        consumer.poll(100)
+    snapshot = consumer.group_metadata()
+    stale = snapshot._replace(generation_id=snapshot.generation_id - 1)
+    producer = build()
+
+    producer.begin()
+    producer.confirm()
+    with pytest.raises(TransientError, match=r"IllegalGeneration"):
+        producer.commit_offsets({TopicPartition(name, 0): 1}, stale)
+    consumer.close()
+
+    assert not producer.reusable
+
+
+def test_verbs_come_in_their_order(build, name, group):
+    producer = build()
+    with pytest.raises(InvariantBroken):
+        producer.send(TopicPartition(name, 0), None, b"v")
+    with pytest.raises(InvariantBroken):
+        producer.confirm()
+
+    producer.begin()
+    with pytest.raises(InvariantBroken):
+        producer.begin()
+    with pytest.raises(InvariantBroken):
+        producer.commit_offsets({}, group)
+    with pytest.raises(InvariantBroken):
+        producer.commit()
+
+
+def test_no_message_follows_the_confirmation(build, name):
+    producer = build()
+    producer.begin()
+    producer.confirm()
+
+    with pytest.raises(InvariantBroken):
+        producer.send(TopicPartition(name, 0), None, b"late")
+
+
+def test_what_cannot_be_sent_is_a_defect_of_ours(build, name):
+    producer = build()
+    producer.begin()
+
+    with pytest.raises(InvariantBroken, match=r"sendable"):
+        producer.send(TopicPartition(name, 0), None, None)
+    assert not producer.reusable
+
+
+def test_a_transaction_that_may_outlive_its_batches_is_refused():
+    with pytest.raises(ValueError, match=r"transaction_timeout_s, 45, must be below"):
+        Delivery(transaction_timeout_s=45, delivery_timeout_s=45)
+
+
+def test_no_broker_is_said_within_the_deadline():
+    nowhere = {"bootstrap_servers": "127.0.0.1:1", "bootstrap_timeout_ms": 300}
+
+    with pytest.raises(BrokerUnreachable, match=r"127\.0\.0\.1:1 within 0\.3 s"):
+        TransactionalProducer(nowhere, transactional_id="x")
+
+
+@pytest.mark.slow
+def test_a_transaction_outlives_the_death_of_its_broker():
+    """Without `await_ready` as we have it the library drops the request and the transaction hangs."""
+    with EmbeddedKafka() as broker:
+        settings = {"bootstrap_servers": broker.bootstrap_servers}
+        topics.create(settings, [topics.NewTopic("t", 1)])
+        group, out = ConsumerGroupMetadata(group_id="g"), TopicPartition("t", 0)
+        producer = TransactionalProducer(settings, transactional_id="x", delivery=Delivery(deadline_s=29))
+        producer.init()
+        producer.begin()
+        producer.send(out, None, b"v")
+        producer.confirm()
+
+        broker.kill(0)
+        broker.restart(0)
+        producer.commit_offsets({out: 1}, group)
+        producer.commit()
+        producer.close()
+
+        assert committed_values(settings, out) == [b"v"]
+
+
+@pytest.mark.slow
+def test_every_call_ends_at_its_deadline_when_the_broker_is_gone():
+    with EmbeddedKafka() as broker:
+        settings = {"bootstrap_servers": broker.bootstrap_servers}
+        topics.create(settings, [topics.NewTopic("t", 1)])
+        group, out = ConsumerGroupMetadata(group_id="g"), TopicPartition("t", 0)
+        producers = [
+            TransactionalProducer(settings, transactional_id=f"x{i}", delivery=Delivery(deadline_s=1))
+            for i in range(3)
+        ]
+        for producer in producers:
+            producer.init()
+            producer.begin()
+        sending, offsetting, committing = producers
+        sending.send(out, None, b"v")
+        offsetting.confirm()
+        committing.send(out, None, b"v")
+        committing.confirm()
+
+        broker.kill(0)
+        sending.send(out, None, b"v")
+        for verb in (sending.confirm, lambda: offsetting.commit_offsets({out: 1}, group), committing.commit):
+            begun = time.monotonic()
+            with pytest.raises(TransientError):
+                verb()
+            assert time.monotonic() - begun < 3
+        begun = time.monotonic()
+        for producer in producers:
+            producer.close()
+        assert time.monotonic() - begun < 6
