@@ -251,7 +251,7 @@ class Keeper:
                 self._metrics.came_back(frame)
             case link.Unread(claim, because) if claim.assignment == self._ledger.assignment:
                 logger.warning("%s: unread, handed out again: %s", claim, because)
-                self._planner.hand_one_again(claim)
+                self._planner.hand_one_again(self._ledger, claim)
                 self._read_again_at = time.monotonic() + 1.0
             case link.Halted(claim, error) if claim.assignment == self._ledger.assignment:
                 raise error

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from pipeline.errors import InvariantBroken
 from pipeline.records import Claim, Settled, TopicPartition
@@ -29,7 +30,7 @@ class _Lane:
     ends: deque[int] = field(default_factory=deque)
     """End of each claim that is not yet committed: its length is the number of claims in flight."""
     uncommitted: deque[tuple[int, int]] = field(default_factory=deque)
-    """(end, payload bytes) of each piece that came back and is not yet committed."""
+    """(end, payload bytes) of each piece that was released and is not yet committed."""
 
 
 class Ledger:
@@ -72,7 +73,10 @@ class Ledger:
 
     def bytes_back(self) -> int:
         """Payload bytes that came back and are not yet committed."""
-        return sum(size for lane in self._lanes.values() for _, size in lane.uncommitted)
+        return sum(
+            sum(settled.n_bytes for settled in lane.back.values()) + sum(size for _, size in lane.uncommitted)
+            for lane in self._lanes.values()
+        )
 
     def hand_out(self, claim: Claim) -> None:
         """Book a new claim. It must start where the partition was cut last.
@@ -114,18 +118,23 @@ class Ledger:
         lane = self._lanes.get(piece.source)
         if piece.assignment != self.assignment or lane is None:
             return False
-        whole = _covering(lane, piece)
-        if whole is None:
-            if _overlaps(lane, piece):
-                raise InvariantBroken(f"{piece} came back, but only part of it was out")
+        if not _set_apart(lane, piece):
             return False
-        del lane.out[whole.start]
-        if whole.start < piece.start:
-            lane.out[whole.start] = whole.part(whole.start, piece.start)
-        if piece.end < whole.end:
-            lane.out[piece.end] = whole.part(piece.end, whole.end)
+        del lane.out[piece.start]
         lane.back[piece.start] = settled
         return True
+
+    def set_apart(self, piece: Claim) -> bool:
+        """Book a piece of what is out as a claim of its own, which can be handed out again by itself.
+
+        Returns:
+            False where it is of another assignment, or came back before: there is nothing to hand out.
+
+        Raises:
+            InvariantBroken: It overlaps what came back before, or reaches beyond its claim.
+        """
+        lane = self._lanes.get(piece.source)
+        return piece.assignment == self.assignment and lane is not None and _set_apart(lane, piece)
 
     def release(self, *, max_messages: int) -> list[Settled]:
         """Take what is complete without a gap, in offset order per partition; each is given once.
@@ -165,6 +174,18 @@ class Ledger:
     def unfinished(self) -> list[Claim]:
         """What has not come back, in offset order per partition."""
         return [lane.out[start] for _, lane in sorted(self._lanes.items()) for start in sorted(lane.out)]
+
+
+def _set_apart(lane: _Lane, piece: Claim) -> bool:
+    """Cut what is out at both ends of the piece; False if none of the piece is out."""
+    whole = _covering(lane, piece)
+    if whole is None:
+        if _overlaps(lane, piece):
+            raise InvariantBroken(f"{piece} came back, but only part of it was out")
+        return False
+    edges = sorted({whole.start, piece.start, piece.end, whole.end})
+    lane.out |= {start: whole.part(start, end) for start, end in pairwise(edges)}
+    return True
 
 
 def _covering(lane: _Lane, piece: Claim) -> Claim | None:

@@ -43,8 +43,9 @@ class Planner:
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
-        self._again: deque[Claim] = deque()
-        self._alone: deque[Claim] = deque()
+        self._waiting: deque[Claim] = (
+            deque()
+        )  # to be handed out again; each is out in the ledger, as it is here
         self._turn = 0
         self._seconds_per_offset: float | None = None
         self._bytes_per_offset = 0.0
@@ -61,17 +62,16 @@ class Planner:
 
     def forget(self) -> None:
         """Drop what was to be handed out again: a new assignment cuts it anew."""
-        self._again.clear()
-        self._alone.clear()
+        self._waiting.clear()
 
     def hand_again(self, ledger: Ledger) -> None:
         """Hand what is out once more, and first: its execution ended, through no fault of its claims."""
-        failed = self._handed(ledger)
-        (self._alone or self._again).extendleft(reversed(failed))
+        self._waiting.extendleft(reversed(self._handed(ledger)))
 
-    def hand_one_again(self, claim: Claim) -> None:
-        """Hand a claim once more, and first: it came back unread."""
-        (self._alone if claim.attempt > 1 else self._again).appendleft(claim)
+    def hand_one_again(self, ledger: Ledger, claim: Claim) -> None:
+        """Hand a claim, or a piece of one, once more, and first: it came back unread."""
+        if claim not in self._waiting and ledger.set_apart(claim):
+            self._waiting.appendleft(claim)
 
     def suspect(self, ledger: Ledger) -> None:
         """Hand what is out one at a time: one of the claims may have brought its execution down.
@@ -82,15 +82,12 @@ class Planner:
         pieces = [replace(claim, attempt=claim.attempt + 1) for claim in failed]
         if len(failed) == 1 and failed[0].attempt > 1:
             pieces = _halves(pieces[0])
-        if failed:
-            _book(ledger, failed, pieces)
-        self._alone.extendleft(reversed(pieces))
-        self._alone.extend(self._again)
-        self._again.clear()
+        _book(ledger, failed, pieces)
+        self._waiting.extendleft(reversed(pieces))
 
     def _handed(self, ledger: Ledger) -> list[Claim]:
         """What is out and does not wait here."""
-        waiting = {*self._again, *self._alone}
+        waiting = set(self._waiting)
         return [claim for claim in ledger.unfinished() if claim not in waiting]
 
     def plan(self, ledger: Ledger, ends: Mapping[TopicPartition, int], mode: Mode) -> list[Claim]:
@@ -104,12 +101,12 @@ class Planner:
         Returns:
             The claims to hand out, in this order.
         """
-        if self._alone:
-            # What is out, beyond those that wait here, is being tried alone.
-            waiting = len(self._alone)
-            return [self._alone.popleft()] if ledger.n_out() == waiting else []
-        claims = list(self._again)
-        self._again.clear()
+        if any(claim.attempt > 1 for claim in ledger.unfinished()):
+            # A suspect is tried alone, the last of them too: beside others its failure would tell nothing.
+            alone = ledger.n_out() == len(self._waiting)
+            return [self._waiting.popleft()] if alone else []
+        claims = list(self._waiting)
+        self._waiting.clear()
         sources = [source for source in ledger.sources if ends.get(source, 0) > ledger.cut_to(source)]
         self._turn += 1
         turn = self._turn % len(sources) if sources else 0

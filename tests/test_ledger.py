@@ -145,3 +145,25 @@ def test_release_stops_at_the_number_of_messages_asked_for() -> None:
         ledger.accept(settled(claim(start, start + 10)))
     assert ranges(ledger.release(max_messages=15)) == [(0, 10), (10, 20)]
     assert ranges(ledger.release(max_messages=15)) == [(20, 30)]
+
+
+def test_bytes_count_from_the_moment_they_came_back() -> None:
+    """What waited behind a gap was counted neither as out nor as back, and memory was not bounded by it."""
+    ledger = Ledger(1, {A: 0})
+    ledger.hand_out(claim(0, 10))
+    ledger.hand_out(claim(10, 20))
+    ledger.accept(settled(claim(10, 20), n_bytes=100))
+    assert ledger.bytes_back() == 100
+
+
+def test_a_piece_that_is_set_apart_is_out_by_itself() -> None:
+    ledger = Ledger(1, {A: 0})
+    ledger.hand_out(claim(0, 10))
+    assert ledger.set_apart(claim(3, 6))
+    assert ledger.unfinished() == [claim(0, 3), claim(3, 6), claim(6, 10)]
+    assert ledger.set_apart(claim(3, 6))
+    ledger.accept(settled(claim(3, 6)))
+    assert not ledger.set_apart(claim(3, 6))
+    assert not ledger.set_apart(claim(0, 3, assignment=2))
+    with pytest.raises(InvariantBroken):
+        ledger.set_apart(claim(2, 4))
