@@ -6,19 +6,23 @@ each ends within its deadline. A topic that is absent is an answer; a broker tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import kafka as kafka_python
 from kafka import KafkaAdminClient
 from kafka import errors as kafka_errors
 from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 
+from pipeline.errors import TransientError
 from pipeline.kafka.client import open_client, translated
 from pipeline.records import TopicPartition
 
+T = TypeVar("T")
+
 _DEADLINE_S = 15.0
+_PAUSE_S = 0.2
 
 
 class NewTopic(NamedTuple):
@@ -60,21 +64,23 @@ def create(
         BrokerRefused: One does, and does not let us.
         TransientError: Another error of the broker's.
     """
-    with _admin(kafka, deadline_s, "creating topics") as admin:
-        wanted = {topic.name: topic for topic in topics}
-        present = _partition_counts(admin, wanted)
-        absent = {
-            name: {
-                "num_partitions": topic.partitions,
-                "replication_factor": topic.replication,
-                "configs": dict(topic.configs),
-            }
-            for name, topic in wanted.items()
-            if present[name] is None
-        }
+    wanted = {topic.name: topic for topic in topics}
+
+    def make(admin: KafkaAdminClient) -> list[str]:
+        absent = [name for name, count in _partition_counts(admin, wanted).items() if count is None]
         if absent:
-            admin.create_topics(absent, timeout_ms=round(deadline_s * 1000), wait_for_metadata=True)
-    return list(absent)
+            new = {
+                name: {
+                    "num_partitions": wanted[name].partitions,
+                    "replication_factor": wanted[name].replication,
+                    "configs": dict(wanted[name].configs),
+                }
+                for name in absent
+            }
+            admin.create_topics(new, timeout_ms=round(deadline_s * 1000), wait_for_metadata=True)
+        return absent
+
+    return _ask(kafka, make, deadline_s=deadline_s, doing="creating topics")
 
 
 def partition_counts(
@@ -95,8 +101,13 @@ def partition_counts(
         BrokerRefused: One does, and does not let us see.
         TransientError: Another error of the broker's.
     """
-    with _admin(kafka, deadline_s, "looking up topics") as admin:
-        return _partition_counts(admin, topics)
+    names = list(topics)
+    return _ask(
+        kafka,
+        lambda admin: _partition_counts(admin, names),
+        deadline_s=deadline_s,
+        doing="looking up topics",
+    )
 
 
 def committed(
@@ -119,8 +130,12 @@ def committed(
         BrokerRefused: One does, and does not let us see.
         TransientError: Another error of the broker's.
     """
-    with _admin(kafka, deadline_s, f"asking for the offsets of {group}") as admin:
-        offsets = admin.list_group_offsets({group: None})[group]
+    offsets: Mapping[Any, Any] = _ask(
+        kafka,
+        lambda admin: admin.list_group_offsets({group: None})[group],
+        deadline_s=deadline_s,
+        doing=f"asking for the offsets of {group}",
+    )
     return {TopicPartition(*source): at.offset for source, at in offsets.items() if at.offset >= 0}
 
 
@@ -142,30 +157,44 @@ def extents(
         BrokerRefused: One does, and does not let us see.
         TransientError: Another error of the broker's.
     """
-    with _admin(kafka, deadline_s, f"asking for the ends of {topic}") as admin:
+
+    def measure(admin: KafkaAdminClient) -> dict[TopicPartition, Extent]:
         n_partitions = _partition_counts(admin, [topic])[topic] or 0
         partitions = [kafka_python.TopicPartition(topic, p) for p in range(n_partitions)]
 
-        def offsets(spec: OffsetSpec, level: IsolationLevel) -> Mapping[Any, Any]:
-            specs = dict.fromkeys(partitions, spec)
-            found: Mapping[Any, Any] = admin.list_partition_offsets(specs, level)
-            return found
+        def offsets(spec: OffsetSpec, level: IsolationLevel) -> list[int]:
+            found = admin.list_partition_offsets(dict.fromkeys(partitions, spec), level)
+            return [found[partition].offset for partition in partitions]
 
         first = offsets(OffsetSpec.EARLIEST, IsolationLevel.READ_UNCOMMITTED)
         stable = offsets(OffsetSpec.LATEST, IsolationLevel.READ_COMMITTED)
         high = offsets(OffsetSpec.LATEST, IsolationLevel.READ_UNCOMMITTED)
-    return {TopicPartition(*p): Extent(first[p].offset, stable[p].offset, high[p].offset) for p in partitions}
+        return {
+            TopicPartition(*partition): Extent(*offsets_of_it)
+            for partition, *offsets_of_it in zip(partitions, first, stable, high, strict=True)
+        }
+
+    return _ask(kafka, measure, deadline_s=deadline_s, doing=f"asking for the ends of {topic}")
 
 
-@contextmanager
-def _admin(kafka: Mapping[str, Any], deadline_s: float, doing: str) -> Iterator[KafkaAdminClient]:
-    """An admin client whose every request ends within the deadline."""
+def _ask(
+    kafka: Mapping[str, Any], question: Callable[[KafkaAdminClient], T], *, deadline_s: float, doing: str
+) -> T:
+    """Put one question through a connection of its own, again while the cluster says that it may yet answer."""
+    until = time.monotonic() + deadline_s
     deadline_ms = round(deadline_s * 1000)
     within = {"bootstrap_timeout_ms": deadline_ms, "request_timeout_ms": deadline_ms}
     admin = open_client(KafkaAdminClient, {**within, **kafka})
     try:
-        with translated(doing):
-            yield admin
+        while True:
+            try:
+                with translated(doing):
+                    return question(admin)
+            except TransientError as error:
+                passing = isinstance(error.__cause__, kafka_errors.RetriableError)
+                if not passing or time.monotonic() > until:
+                    raise
+                time.sleep(_PAUSE_S)
     finally:
         admin.close()
 
