@@ -21,18 +21,18 @@ class AutoClassifier:
     Args:
         folder: The bundle's folder. The network is never asked.
         device: Where the weights go.
-        dtype: What they become there.
+        products: The dtype of the matrix products; weights and sums stay float32.
 
     Raises:
         BundleProblem: The weights do not fill the classifier, or transformers cannot read the folder.
     """
 
-    def __init__(self, folder: Path, *, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, folder: Path, *, device: torch.device, products: torch.dtype) -> None:
         try:
             model, loading = AutoModelForSequenceClassification.from_pretrained(
                 folder,
                 num_labels=1,
-                dtype=dtype,
+                dtype=torch.float32,
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
@@ -44,6 +44,7 @@ class AutoClassifier:
         if missing:
             raise BundleProblem(str(folder), f"model.safetensors does not fill the encoder: {missing[:3]}")
         self._model = model.eval().to(device)
+        self._precision = torch.autocast(device.type, products, enabled=products != torch.float32)
 
     def __call__(self, ids: Tensor, type_ids: Tensor | None, mask: Tensor) -> Tensor:
         """Score padded pairs.
@@ -54,8 +55,9 @@ class AutoClassifier:
             mask: True where there is a token, bool `[n, width]`.
 
         Returns:
-            Logits `[n]`, in the weights' dtype.
+            Logits `[n]`.
         """
         types = {} if type_ids is None else {"token_type_ids": type_ids}
-        logits: Tensor = self._model(input_ids=ids, attention_mask=mask.long(), **types).logits
+        with self._precision:
+            logits: Tensor = self._model(input_ids=ids, attention_mask=mask.long(), **types).logits
         return logits[:, 0]

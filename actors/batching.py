@@ -69,11 +69,11 @@ def distinct(tokens: Tokens) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     seen: dict[bytes, int] = {}
     first: list[int] = []
     place = np.empty(len(tokens), dtype=np.int64)
-    ids, offsets = tokens.ids.tobytes(), (tokens.offsets.astype(np.int64) * tokens.ids.itemsize).tolist()
+    # Bytes are hashed at C speed. A key's length is five times the pair's, or four: its seam is never in doubt.
+    ids, size = tokens.ids.tobytes(), tokens.ids.itemsize
     types = b"" if tokens.type_ids is None else tokens.type_ids.tobytes()
-    for row, (start, stop) in enumerate(pairwise(offsets)):
-        # Ids first, then types: the same ids have one length, so the seam between them is never in doubt.
-        key = ids[start:stop] + types[start // 4 : stop // 4]
+    for row, (start, stop) in enumerate(pairwise(tokens.offsets.tolist())):
+        key = ids[size * start : size * stop] + types[start:stop]
         place[row] = seen.setdefault(key, len(first))
         if place[row] == len(first):
             first.append(row)

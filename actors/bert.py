@@ -35,7 +35,7 @@ def supports(config: Mapping[str, Any]) -> bool:
 
 
 class Linear(NamedTuple):
-    """An affine map of the last dimension."""
+    """An affine map of the last dimension, computed in the dtype of its own weight."""
 
     weight: Tensor
     """`[n_out, n_in]`."""
@@ -44,7 +44,7 @@ class Linear(NamedTuple):
 
     def __call__(self, x: Tensor) -> Tensor:
         """`[..., n_in]` to `[..., n_out]`."""
-        return functional.linear(x, self.weight, self.bias)
+        return functional.linear(x.to(self.weight.dtype), self.weight, self.bias)
 
 
 class Norm(NamedTuple):
@@ -119,7 +119,7 @@ class BertClassifier:
             mask: True where there is a token, bool `[n, width]`.
 
         Returns:
-            Logits `[n]`, in the weights' dtype.
+            Logits `[n]`, float32.
         """
         types = self.types[0] if type_ids is None else self.types[type_ids]
         hidden = self.norm(self.words[ids] + types + self.positions[: ids.shape[1]])
@@ -130,21 +130,28 @@ class BertClassifier:
         return self.head(torch.tanh(self.pooler(first)))[:, 0]
 
 
-def read_classifier(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> BertClassifier:
-    """Build the classifier on the tensors of a `BertForSequenceClassification`; only keys and values are copied.
+def read_classifier(
+    weights: Mapping[str, Tensor], config: Mapping[str, Any], *, products: torch.dtype
+) -> BertClassifier:
+    """Build the classifier on the tensors of a `BertForSequenceClassification`.
+
+    Only the layers' products are ever computed in less than float32: what is summed up from layer to layer,
+    the norms and the head stay exact, which costs little and keeps the logits of bf16 close.
 
     Args:
-        weights: Tensors by transformers' names, all on one device and of one dtype.
+        weights: Tensors by transformers' names, float32, all on one device.
         config: The `config.json` beside them, one that `supports` accepts.
+        products: The dtype of the layers' matrix products.
 
     Returns:
-        The classifier, on that device and in that dtype.
+        The classifier, on that device.
 
     Raises:
         ValueError: Weights and configuration do not belong together, or the head has not one output.
         KeyError: A tensor or a size is missing.
     """
     reader = _Reader(dict(weights), config["layer_norm_eps"])
+    layers = tuple(_read_layer(reader, config, i, products) for i in range(config["num_hidden_layers"]))
     hidden, embeddings = config["hidden_size"], "bert.embeddings"
     classifier = BertClassifier(
         words=reader.tensor(f"{embeddings}.word_embeddings.weight", config["vocab_size"], hidden),
@@ -153,7 +160,7 @@ def read_classifier(weights: Mapping[str, Tensor], config: Mapping[str, Any]) ->
         ),
         types=reader.tensor(f"{embeddings}.token_type_embeddings.weight", config["type_vocab_size"], hidden),
         norm=reader.norm(f"{embeddings}.LayerNorm", hidden),
-        layers=tuple(_read_layer(reader, config, i) for i in range(config["num_hidden_layers"])),
+        layers=layers,
         pooler=reader.linear("bert.pooler.dense", hidden, hidden),
         head=reader.linear("classifier", hidden, 1),
     )
@@ -161,20 +168,24 @@ def read_classifier(weights: Mapping[str, Tensor], config: Mapping[str, Any]) ->
     return classifier
 
 
-def _read_layer(reader: _Reader, config: Mapping[str, Any], index: int) -> BertLayer:
+def _read_layer(reader: _Reader, config: Mapping[str, Any], index: int, products: torch.dtype) -> BertLayer:
     name = f"bert.encoder.layer.{index}"
     hidden, intermediate = config["hidden_size"], config["intermediate_size"]
-    key = reader.linear(f"{name}.attention.self.key", hidden, hidden)
-    value = reader.linear(f"{name}.attention.self.value", hidden, hidden)
+
+    def linear(part: str, n_in: int = hidden, n_out: int = hidden) -> Linear:
+        exact = reader.linear(f"{name}.{part}", n_in, n_out)
+        return Linear(exact.weight.to(products), exact.bias.to(products))
+
+    key, value = linear("attention.self.key"), linear("attention.self.value")
     return BertLayer(
         n_heads=config["num_attention_heads"],
-        query=reader.linear(f"{name}.attention.self.query", hidden, hidden),
+        query=linear("attention.self.query"),
         # One product instead of two: both read the same tokens.
         key_value=Linear(torch.cat([key.weight, value.weight]), torch.cat([key.bias, value.bias])),
-        out=reader.linear(f"{name}.attention.output.dense", hidden, hidden),
+        out=linear("attention.output.dense"),
         attention_norm=reader.norm(f"{name}.attention.output.LayerNorm", hidden),
-        up=reader.linear(f"{name}.intermediate.dense", hidden, intermediate),
-        down=reader.linear(f"{name}.output.dense", intermediate, hidden),
+        up=linear("intermediate.dense", n_out=intermediate),
+        down=linear("output.dense", n_in=intermediate),
         output_norm=reader.norm(f"{name}.output.LayerNorm", hidden),
     )
 

@@ -19,7 +19,7 @@ def distilbert_folder(tmp_path_factory):
 def load(folder):
     from actors.automodel import AutoClassifier
 
-    return AutoClassifier(folder, device=torch.device("cpu"), dtype=torch.float32)
+    return AutoClassifier(folder, device=torch.device("cpu"), products=torch.float32)
 
 
 @torch.inference_mode()
