@@ -53,7 +53,8 @@ class TorchBackend:
 
     Raises:
         DeviceMissing: The device is not on this machine.
-        BundleProblem: The weights are not those of a classifier of one output.
+        BundleProblem: The weights are not those of a classifier of one output, or it has fewer positions
+            than the bundle's `max_tokens`.
     """
 
     def __init__(self, bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> None:
@@ -61,6 +62,12 @@ class TorchBackend:
         if threads is not None:
             torch.set_num_threads(threads)
         config = json.loads((bundle.path / "config.json").read_text(encoding="utf-8"))
+        n_positions = config.get("max_position_embeddings")
+        if n_positions is not None and n_positions < bundle.manifest.max_tokens:
+            raise BundleProblem(
+                str(bundle.path),
+                f"max_tokens is {bundle.manifest.max_tokens}, the encoder has {n_positions} positions",
+            )
         products = torch.float32 if self._device.type == "cpu" else torch.bfloat16
         self._classify = _load(bundle, config, self._device, products)
         self._pad_id = int(config.get("pad_token_id") or 0)

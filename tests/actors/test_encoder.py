@@ -51,6 +51,12 @@ def test_a_device_that_is_not_here_is_named_with_those_that_are(base_bundle, dev
     assert "cpu" in caught.value.present
 
 
+def test_more_tokens_than_the_encoder_has_positions_are_refused(base_bundle):
+    stretched = replace(base_bundle, manifest=replace(base_bundle.manifest, max_tokens=513))
+    with pytest.raises(BundleProblem, match="max_tokens is 513, the encoder has 512 positions"):
+        TorchBackend(stretched, device="cpu")
+
+
 def test_weights_that_are_none_are_refused(base_bundle, tmp_path):
     model = tmp_path / "model"
     model.mkdir()
