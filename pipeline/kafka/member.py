@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -131,8 +132,13 @@ class Member:
         self._settled: _Grant | None = None
         self._watermarks: dict[TopicPartition, int] = {}
         self._watermarks_at = -_WATERMARKS_EVERY_S
-        self._watcher = self._open("read_uncommitted", group_id=None)
-        self._consumer, self._listener = self._join()
+        with ExitStack() as undo:
+            if self._roster is not None:
+                undo.callback(self._roster.close)
+            self._watcher = self._open("read_uncommitted", group_id=None)
+            undo.callback(_close, self._watcher)
+            self._consumer, self._listener = self._join()
+            undo.pop_all()
 
     @property
     def revoked(self) -> bool:
@@ -216,8 +222,8 @@ class Member:
         if self._closed:
             return
         self._closed = True
-        self._consumer.close(autocommit=False, timeout_ms=_CLOSE_MS)
-        self._watcher.close(autocommit=False, timeout_ms=_CLOSE_MS)
+        _close(self._consumer)
+        _close(self._watcher)
         if self._roster is not None:
             if leave:
                 # The library never sends LeaveGroup for a static member.
@@ -238,11 +244,15 @@ class Member:
 
     def _join(self) -> tuple[KafkaConsumer, _Listener]:
         consumer = self._open("read_committed", **self._membership)
-        listener = _Listener(consumer)
-        consumer.subscribe([self._topic], listener=listener)
-        with translated(f"looking up {self._topic}"):
-            # Learns the partitions first: a leader that joins without them assigns nothing, and again.
-            consumer.beginning_offsets([kafka_python.TopicPartition(self._topic, 0)], timeout_ms=_DEADLINE_MS)
+        with ExitStack() as undo:
+            undo.callback(_close, consumer)
+            listener = _Listener(consumer)
+            consumer.subscribe([self._topic], listener=listener)
+            first = kafka_python.TopicPartition(self._topic, 0)
+            with translated(f"looking up {self._topic}"):
+                # Learns the partitions first: a leader that joins without them assigns nothing, and again.
+                consumer.beginning_offsets([first], timeout_ms=_DEADLINE_MS)
+            undo.pop_all()
         return consumer, listener
 
     def _see_rebalance_through(self) -> None:
@@ -264,7 +274,7 @@ class Member:
             return
         if roster.overlooks_partitions(member_id=group.member_id):
             logger.info("partitions of %s belong to nobody: leaving the group to join anew", self._topic)
-            self._consumer.close(autocommit=False, timeout_ms=_CLOSE_MS)
+            _close(self._consumer)
             roster.leave()
             self._consumer, self._listener = self._join()
 
@@ -330,6 +340,10 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pytho
         """Pause, and take the snapshot while generation and assignment are known to belong together."""
         self._consumer.pause(*assigned)
         self.granted = _Grant(frozenset(assigned), self._consumer.group_metadata())
+
+
+def _close(consumer: KafkaConsumer) -> None:
+    consumer.close(autocommit=False, timeout_ms=_CLOSE_MS)
 
 
 def _identity(group: ConsumerGroupMetadata) -> tuple[int, str]:
