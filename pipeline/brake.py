@@ -24,6 +24,7 @@ class Brake:
         self._window = window
         self._counts: deque[Counts] = deque()
         self._total = Counts()
+        self._n_pending = 0  # the last so many of the counts are not committed yet
         self.on = False
         """It has tripped."""
 
@@ -40,6 +41,7 @@ class Brake:
         """
         self._counts.append(counts)
         self._total += counts
+        self._n_pending += 1
         while self._total.scored - self._counts[0].scored >= self._window:
             self._total -= self._counts.popleft()
         share = self.share
@@ -48,8 +50,19 @@ class Brake:
         self.on = True
         return True
 
+    def keep(self) -> None:
+        """What was judged is committed."""
+        self._n_pending = 0
+
+    def forget(self) -> None:
+        """What was judged since `keep` is not committed: its candidates will come, and be judged, once more."""
+        for _ in range(min(self._n_pending, len(self._counts))):
+            self._total -= self._counts.pop()
+        self._n_pending = 0
+
     def lift(self) -> None:
         """Let the model act again, and begin a new window."""
         self._counts.clear()
         self._total = Counts()
+        self._n_pending = 0
         self.on = False
