@@ -60,7 +60,12 @@ class Doors:
             problem = f"cannot listen on {host}:{port}: {error.strerror}; 0 takes a free port"
             raise SettingsError("http.port", problem, "the settings") from error
         self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, name="doors", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever,
+            kwargs={"poll_interval": 0.1},  # seconds that closing waits for
+            name="doors",
+            daemon=True,
+        )
 
     @property
     def url(self) -> str:
@@ -82,6 +87,7 @@ class Doors:
 
 class _Handler(BaseHTTPRequestHandler):
     state: ClassVar[State]
+    timeout = 10.0  # seconds; a client that says nothing must not hold a thread for ever
 
     def do_GET(self) -> None:
         match self.path.partition("?")[0]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipeline.metrics import Metrics
@@ -24,18 +24,20 @@ class View:
 
     Args:
         metrics: Shown as they are.
+        clock: `time.monotonic`, or a test's.
     """
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
         self._metrics = metrics
-        self._turned_at = time.monotonic()
+        self._clock = clock
+        self._turned_at = clock()
         self._facts: Mapping[str, Any] = {"not_ready": "starting", "records": 0}
         self._samples: deque[tuple[float, int]] = deque()
         self._lift_asked = threading.Event()
 
     def turned(self) -> None:
         """Say that the loop turns."""
-        self._turned_at = time.monotonic()
+        self._turned_at = self._clock()
 
     def show(self, facts: Mapping[str, Any]) -> None:
         """Replace the facts.
@@ -44,7 +46,7 @@ class View:
             facts: JSON-able; `not_ready` says why no verdicts come now, or None; `records` counts the
                 messages settled since the start.
         """
-        now = time.monotonic()
+        now = self._clock()
         self._samples.append((now, facts["records"]))
         while now - self._samples[0][0] > RATE_OVER_S and len(self._samples) > 2:
             self._samples.popleft()
@@ -54,9 +56,10 @@ class View:
 
     def take_lift(self) -> bool:
         """Whether somebody has asked to lift the brake since the last call."""
-        asked = self._lift_asked.is_set()
+        if not self._lift_asked.is_set():
+            return False
         self._lift_asked.clear()
-        return asked
+        return True
 
     def exposition(self) -> bytes:
         """The metrics, in Prometheus' text format."""
@@ -64,7 +67,7 @@ class View:
 
     def alive(self) -> bool:
         """Whether the loop still turns."""
-        return time.monotonic() - self._turned_at < STANDS_STILL_S
+        return self._clock() - self._turned_at < STANDS_STILL_S
 
     def not_ready(self) -> str | None:
         """Why no verdicts come now; None when they do."""

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from http.client import HTTPConnection
+
+import pytest
+
+from pipeline.doors import Doors
+from pipeline.errors import SettingsError
+from pipeline.metrics import Metrics
+from pipeline.view import View
+
+
+@pytest.fixture
+def state() -> View:
+    return View(Metrics())
+
+
+@pytest.fixture
+def doors(state: View) -> Iterator[Doors]:
+    with Doors("127.0.0.1", 0, state) as opened:
+        yield opened
+
+
+def ask(doors: Doors, path: str, method: str = "GET") -> tuple[int, str]:
+    connection = HTTPConnection(doors.url.removeprefix("http://"), timeout=5)
+    try:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def test_ready_says_why_not_until_it_is(doors: Doors, state: View) -> None:
+    assert ask(doors, "/readyz") == (503, "starting\n")
+    state.show({"not_ready": None, "records": 0})
+    assert ask(doors, "/readyz") == (200, "ready\n")
+
+
+def test_health_follows_the_loop(doors: Doors, state: View) -> None:
+    assert ask(doors, "/healthz")[0] == 200
+    state._turned_at -= 3600
+    assert ask(doors, "/healthz")[0] == 503
+
+
+def test_status_is_what_the_keeper_showed(doors: Doors, state: View) -> None:
+    state.show({"not_ready": None, "records": 3, "group": "a"})
+    code, body = ask(doors, "/status?pretty")
+    assert code == 200
+    assert json.loads(body)["group"] == "a"
+
+
+def test_metrics_are_in_the_text_format(doors: Doors) -> None:
+    code, body = ask(doors, "/metrics")
+    assert code == 200
+    assert "# TYPE sluice_commits_total counter" in body
+
+
+def test_the_lever_is_pulled_by_post_alone(doors: Doors, state: View) -> None:
+    assert ask(doors, "/brake/lift")[0] == 404
+    assert not state.take_lift()
+    assert ask(doors, "/brake/lift", "POST")[0] == 202
+    assert state.take_lift()
+
+
+def test_an_unknown_door_says_which_there_are(doors: Doors) -> None:
+    code, body = ask(doors, "/metricz")
+    assert (code, "/metrics" in body) == (404, True)
+    assert ask(doors, "/nowhere", "POST")[0] == 404
+
+
+def test_a_client_that_says_nothing_holds_up_nobody(doors: Doors) -> None:
+    address = doors.url.removeprefix("http://").split(":")
+    with socket.create_connection((address[0], int(address[1])), timeout=5):
+        assert ask(doors, "/healthz")[0] == 200
+
+
+def test_a_taken_port_is_refused_by_the_name_of_its_setting(doors: Doors, state: View) -> None:
+    port = int(doors.url.rpartition(":")[2])
+    with pytest.raises(SettingsError) as refused:
+        Doors("127.0.0.1", port, state)
+    assert refused.value.setting == "http.port"
+
+
+def test_the_port_is_free_again_afterwards(state: View) -> None:
+    with Doors("127.0.0.1", 0, state) as first:
+        port = int(first.url.rpartition(":")[2])
+    with Doors("127.0.0.1", port, state) as second:
+        assert ask(second, "/healthz")[0] == 200

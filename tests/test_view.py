@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pipeline.metrics import Metrics
+from pipeline.view import STANDS_STILL_S, View
+from tests.fakes import Clock
+
+
+def test_it_is_not_ready_until_it_is_told() -> None:
+    shown = View(Metrics())
+    assert shown.not_ready() == "starting"
+    shown.show({"not_ready": None, "records": 0})
+    assert shown.not_ready() is None
+    assert shown.status()["ready"]
+    shown.show({"not_ready": "the pool is not warm", "records": 0})
+    assert shown.not_ready() == "the pool is not warm"
+    assert not shown.status()["ready"]
+
+
+def test_the_rate_is_records_over_the_time_that_they_took() -> None:
+    clock = Clock()
+    shown = View(Metrics(), clock)
+    for second in range(60):
+        clock.step(1.0)
+        shown.show({"not_ready": None, "records": 50 * second})
+    assert shown.status()["records_per_s"] == 50.0
+    assert len(shown._samples) < 20, "memory does not grow with time"
+
+
+def test_a_loop_that_stands_still_is_not_alive() -> None:
+    clock = Clock()
+    shown = View(Metrics(), clock)
+    clock.step(STANDS_STILL_S - 1)
+    assert shown.alive()
+    clock.step(2)
+    assert not shown.alive()
+    shown.turned()
+    assert shown.alive()
+
+
+def test_a_lift_that_was_asked_for_is_taken_once() -> None:
+    shown = View(Metrics())
+    assert not shown.take_lift()
+    shown.lift_brake()
+    shown.lift_brake()
+    assert shown.take_lift()
+    assert not shown.take_lift()
+
+
+def test_what_was_read_does_not_change_with_what_is_shown_later() -> None:
+    shown = View(Metrics())
+    shown.show({"not_ready": None, "records": 1})
+    before = shown.status()
+    shown.show({"not_ready": None, "records": 2})
+    assert before["records"] == 1
