@@ -7,7 +7,7 @@ for counters. The keeper's thread writes, the doors' threads read; prometheus-cl
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -31,9 +31,14 @@ class Ends(Protocol):
 
 
 class Metrics:
-    """Every series of one gate."""
+    """Every series of one gate.
 
-    def __init__(self) -> None:
+    Args:
+        clock: `time.monotonic`, or a test's.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._registry = registry = CollectorRegistry()
         partition = ["topic", "partition"]
         self._lag = Gauge(
@@ -105,17 +110,16 @@ class Metrics:
         self._executions_ended = Counter(
             "sluice_executions_ended", "Executions that ended.", ["outcome"], registry=registry
         )
-        self._replicas = Gauge(
+        self._seen: Mapping[str, float] = {}  # when each replica last answered; replaced, never changed
+        Gauge(
             "sluice_replicas", "Replicas that gave back a claim within the last minute.", registry=registry
-        )
-        self._seen: dict[str, float] = {}
+        ).set_function(lambda: len(self.replicas))  # a gate that is idle has no other moment to count at
 
     @property
     def replicas(self) -> list[str]:
-        """Replicas that gave back a claim within the last minute, as `host:process`."""
-        now = time.monotonic()
-        self._seen = {replica: at for replica, at in self._seen.items() if now - at < 60}
-        return sorted(self._seen)
+        """Replicas that gave back a claim within the last minute, as `host:process`. From any thread."""
+        now = self._clock()
+        return sorted(replica for replica, at in self._seen.items() if now - at < 60)
 
     def exposition(self) -> bytes:
         """All series in Prometheus' text format."""
@@ -159,8 +163,7 @@ class Metrics:
     def ended_execution(self, outcome: str) -> None:
         """Record how an execution ended."""
         self._executions_ended.labels(outcome).inc()
-        self._seen.clear()
-        self._replicas.set(0)
+        self._seen = {}
 
     def paused(self, seconds: float) -> None:
         """Record the pause between two executions."""
@@ -170,8 +173,7 @@ class Metrics:
         """Record what a claim took in each stage, and which replica answered."""
         self._stage.labels("prepare").observe(settled.prepare_s)
         self._stage.labels("score").observe(settled.score_s)
-        self._seen[settled.replica] = time.monotonic()
-        self._replicas.set(len(self.replicas))
+        self._seen = {**self._seen, settled.replica: self._clock()}
 
     def dropped(self) -> None:
         """Record a result that came too late for its assignment."""
