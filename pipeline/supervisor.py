@@ -33,7 +33,7 @@ class Budget:
     max_age_s: float
     max_results: int
     hang_s: float
-    """To give back something while it holds claims."""
+    """To give back something while it holds claims, counted from when it was given the first."""
     end_s: float
     """To end once it was told to."""
     idle_s: float
@@ -41,7 +41,7 @@ class Budget:
 
 
 class Supervisor:
-    """One execution after another. A context manager: leaving it kills the one that runs.
+    """One execution after another. `close` must be called; it kills the one that runs.
 
     Args:
         budget: What one execution may take.
@@ -64,7 +64,7 @@ class Supervisor:
         self._execution: Execution | None = None
         self._number = 0
         self._failed_starts = 0
-        self._busy_at = clock()
+        self._busy_at = self._empty_at = clock()
         self._paused_at: float | None = None
 
     @property
@@ -119,10 +119,14 @@ class Supervisor:
         now = self._clock()
         if wanted:
             self._busy_at = now
+        if not n_out:
+            self._empty_at = now
         execution = self._execution
         if execution is None:
             if wanted or self._number == 0:
                 self._begin()
+            elif self._paused_at is not None:
+                self._paused_at = now  # nobody waits for it
             return None
         outcome = execution.outcome()
         if outcome is None:
@@ -165,7 +169,7 @@ class Supervisor:
         elif not execution.warm:
             if age > budget.start_s:
                 return self._kill(execution, "does not warm up", Outcome.FAILED)
-        elif n_out and now - execution.heard_at > budget.hang_s:
+        elif n_out and now - max(execution.heard_at, self._empty_at) > budget.hang_s:
             return self._kill(execution, f"holds {n_out} claims and gives none back", Outcome.FAILED)
         elif age > budget.max_age_s or execution.n_results >= budget.max_results:
             logger.info("execution %d: ends, aged %.0f s", execution.number, age)
@@ -184,8 +188,8 @@ class Supervisor:
         logger.info("execution %d: %s", execution.number, outcome)
         self._metrics.ended_execution(outcome)
         self._paused_at = self._clock()
-        if not execution.warm and outcome is Outcome.FAILED:
-            self._failed_starts += 1
+        if not execution.warm and execution.ending_since is None:
+            self._failed_starts += 1  # whatever ended it: a crash of the interpreter looks like a kill
         execution.close()
         self._execution = None
         if self._failed_starts >= MAX_FAILED_STARTS:
