@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.codec import Audit, encode_audit, unpack_outputs
-from pipeline.errors import InvariantBroken
+from pipeline.errors import InvariantBroken, TransientError
 from pipeline.kafka.member import Assignment
 from pipeline.kafka.transaction import Transactor
 from pipeline.records import Output, Route, Settled, TopicPartition
@@ -68,7 +68,7 @@ class Publisher:
         """
         offsets = _next_offsets(batch, assignment)
         messages = [message for settled in batch for message in self._messages(settled)]
-        self._producer.begin()  # 1
+        self._begin()  # 1
         for target, output in messages:  # 2
             self._producer.send(target, output.key, output.value, output.headers)
         self._producer.confirm()  # 3
@@ -85,10 +85,16 @@ class Publisher:
             TransientError: The outcome is unknown: build the session anew.
             Fenced: Another gate has taken over.
         """
-        self._producer.begin()
+        self._begin()
         self._producer.confirm()
         self._producer.commit_offsets(assignment.fresh, assignment.group)
         self._producer.commit()
+
+    def _begin(self) -> None:
+        """Begin a transaction, unless the end of the last one is in doubt: that could end this one instead."""
+        if not self._producer.reusable:
+            raise TransientError("beginning a transaction", "the end of the last one is in doubt", 0.0)
+        self._producer.begin()
 
     def _messages(self, settled: Settled) -> list[tuple[TopicPartition, Output]]:
         outputs = unpack_outputs(settled.outputs)
