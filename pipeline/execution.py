@@ -92,9 +92,9 @@ class Execution:
         kill_group(self._process)
 
     def outcome(self) -> Outcome | None:
-        """How it ended, or None while it runs. What it gave back may still wait in `take`."""
+        """How it ended, or None while it runs, or while something that it gave back waits in `take`."""
         code = self._process.poll()
-        if code is None:
+        if code is None or self._link.waiting:
             return None
         if code < 0:
             return Outcome.KILLED

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import os
 import queue
 import secrets
 import socket
@@ -98,8 +99,9 @@ class Link:
         self.address = Address(str(Path(self._folder.name) / "link"), secrets.token_bytes(32))
         self._listener = Listener(self.address.path, "AF_UNIX", authkey=self.address.key)
         self._claims: queue.SimpleQueue[Claim | None] = queue.SimpleQueue()
-        self._taken: dict[Role, Connection] = {}
-        self._results_open = threading.Event()
+        self._frames: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
+        self._lines: dict[Role, socket.socket] = {}
+        self._ended = False
         self._closed = False
         threading.Thread(target=self._accept, name="link-accept", daemon=True).start()
 
@@ -123,22 +125,32 @@ class Link:
         """No more claims: the runner finishes what it holds and exits."""
         self._claims.put(None)
 
+    @property
+    def waiting(self) -> bool:
+        """The runner has connected, and the end of what it gives back is not taken yet."""
+        return Role.RESULTS in self._lines and not self._ended
+
     def take(self, timeout_s: float) -> list[Frame] | None:
         """What came back, waiting at most `timeout_s` for the first.
+
+        Args:
+            timeout_s: Seconds; 0 takes what is there.
 
         Returns:
             The frames, oldest first; None once the runner has closed its end.
         """
-        if not self._results_open.wait(timeout_s):
-            return []
-        results = self._taken[Role.RESULTS]
+        if self._ended:
+            return None
         frames: list[Frame] = []
         try:
-            while results.poll(0 if frames else timeout_s):
-                frames.append(results.recv())
-        except (EOFError, OSError):
-            return frames or None
-        return frames
+            frame = self._frames.get(timeout=timeout_s)
+            while frame is not None:
+                frames.append(frame)
+                frame = self._frames.get_nowait()
+        except queue.Empty:
+            return frames
+        self._ended = True
+        return frames or None
 
     def close(self) -> None:
         """Close everything; what was not taken is gone. May be called again."""
@@ -149,8 +161,9 @@ class Link:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as knock:
             knock.connect(self.address.path)  # closing a socket does not wake who accepts on it
         self._listener.close()
-        for connection in self._taken.values():
-            connection.close()
+        for line in list(self._lines.values()):
+            with contextlib.suppress(OSError), line:  # the runner may have hung up first
+                line.shutdown(socket.SHUT_RDWR)  # wakes the thread that uses the connection
         self._folder.cleanup()
 
     def _accept(self) -> None:
@@ -160,18 +173,23 @@ class Link:
                 role = connection.recv()
             except (OSError, EOFError, AuthenticationError):
                 continue  # closed meanwhile, or the other end died as it connected
-            if role in self._taken:
+            if role in self._lines:
                 # A source that Ray started again would skip what the first one handed out.
                 connection.close()
                 continue
-            self._taken[role] = connection
-            if role is Role.RESULTS:
-                self._results_open.set()
-            else:
-                threading.Thread(target=self._feed, args=(connection,), name="link-feed", daemon=True).start()
+            self._lines[role] = socket.socket(fileno=os.dup(connection.fileno()))
+            serve = self._read if role is Role.RESULTS else self._feed
+            threading.Thread(target=serve, args=(connection,), name=f"link-{role}", daemon=True).start()
+
+    def _read(self, results: Connection) -> None:
+        """In a thread of its own: a runner that stands still in the middle of a frame holds up nobody."""
+        with results, contextlib.suppress(OSError, EOFError):
+            while True:
+                self._frames.put(results.recv())
+        self._frames.put(None)
 
     def _feed(self, source: Connection) -> None:
-        with contextlib.suppress(OSError):  # the runner is gone: its claims are in the ledger
+        with source, contextlib.suppress(OSError):  # the runner is gone: its claims are in the ledger
             while True:
                 claim = self._claims.get()
                 source.send(claim)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import struct
 import threading
 import time
 from multiprocessing import AuthenticationError
@@ -86,3 +88,41 @@ def test_closing_leaves_no_thread_behind() -> None:
     while set(threading.enumerate()) - before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not set(threading.enumerate()) - before
+
+
+def test_a_runner_that_stands_still_in_the_middle_of_a_frame_holds_up_nobody() -> None:
+    """`take` used to read from the socket itself, and waited for the rest of a frame for ever."""
+    with Link() as link, link.address.connect(Role.RESULTS) as results:
+        os.write(results.fileno(), struct.pack("!i", 100) + b"half of it")
+        began = time.monotonic()
+        assert link.take(0.1) == []
+        assert time.monotonic() - began < 5
+
+
+def test_the_end_is_awaited_until_it_is_taken() -> None:
+    with Link() as link:
+        assert not link.waiting
+        with link.address.connect(Role.RESULTS) as results:
+            results.send(Warm())
+        assert taken(link) == [Warm()]
+        assert not link.waiting
+
+
+def taken(link: Link) -> list[object]:
+    """All frames, to their end."""
+    frames: list[object] = []
+    while (more := link.take(1.0)) is not None:
+        frames += more
+    return frames
+
+
+def test_closing_wakes_the_threads_of_a_runner_that_says_nothing() -> None:
+    before = set(threading.enumerate())
+    link = Link()
+    with link.address.connect(Role.RESULTS), link.address.connect(Role.CLAIMS):
+        link.take(0.1)
+        link.close()
+        deadline = time.monotonic() + 5
+        while set(threading.enumerate()) - before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not set(threading.enumerate()) - before
