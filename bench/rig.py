@@ -1,0 +1,167 @@
+"""What every benchmark of the stream needs: topics of its own, candidates in them, a gate, and its figures.
+
+The gate is the real command in a process of its own, on a real broker; it is watched through its `/status` and
+`/metrics`, as an operator would.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pipeline.kafka import topics
+from pipeline.settings import Settings, load
+
+REPOSITORY = Path(__file__).parents[1]
+TICK_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One look at a gate."""
+
+    at: float
+    """Seconds, `time.monotonic`."""
+    scored: int
+    """Candidates with a committed verdict since the gate started."""
+    keeper_mb: float
+    runner_mb: float
+
+
+class Gate:
+    """A gate that runs, and the looks taken at it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, started_at: float) -> None:
+        self.started_at = started_at
+        self._process = process
+        self._log = log
+
+    def until(self, *, scored: int, timeout_s: float = 600) -> list[Sample]:
+        """Look until so many candidates have a verdict; the looks from the first verdict on."""
+        samples: list[Sample] = []
+        deadline = time.monotonic() + timeout_s
+        while not samples or samples[-1].scored < scored:
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                sys.exit(f"the gate settles no {scored} candidates:\n{self._log.read_text()[-3000:]}")
+            status = self.status()
+            if status is not None and (n := _scored(status)):
+                samples.append(Sample(time.monotonic(), n, _mb(self._process.pid), _mb(status["runner"])))
+            time.sleep(TICK_S)
+        return samples
+
+    def status(self) -> dict[str, Any] | None:
+        """What `/status` says; None before the doors are open."""
+        text = self._ask("/status")
+        return None if text is None else json.loads(text)
+
+    def mean(self, name: str) -> float:
+        """The mean of a histogram, in its unit."""
+        text = self._ask("/metrics") or ""
+        found = dict(re.findall(rf"^{name}_(sum|count) ([0-9.e+]+)", text, re.MULTILINE))
+        return float(found["sum"]) / float(found["count"])
+
+    def _ask(self, path: str) -> str | None:
+        opened = re.search(r"doors open at (\S+)", self._log.read_text(errors="replace"))
+        if opened is None:
+            return None
+        with urllib.request.urlopen(opened[1] + path, timeout=10) as answer:
+            text: str = answer.read().decode()
+            return text
+
+
+def settings(bootstrap_servers: str, bundle: Path, name: str, *overrides: str) -> Settings:
+    """The settings of one scenario, with topics of its own, created here with four partitions each."""
+    found = load(None, _overrides(bootstrap_servers, bundle, name, overrides))
+    allow = {"max.message.bytes": str(8 << 20)}
+    wanted = [found.topics.input, *found.topics.outputs.values()]
+    topics.create(found.kafka, [topics.NewTopic(topic, 4, 1, allow) for topic in wanted])
+    return found
+
+
+@contextmanager
+def running(found: Settings) -> Iterator[Gate]:
+    """A gate with these settings, stopped at the end."""
+    with (
+        tempfile.NamedTemporaryFile(prefix="sluice-bench-", suffix=".log") as log,
+        log_settings(found) as file,
+    ):
+        began = time.monotonic()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.cli", "run", "-c", str(file)],
+            stdout=log,
+            stderr=log,
+            cwd=REPOSITORY,
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        )
+        try:
+            yield Gate(process, Path(log.name), began)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(90)
+
+
+@contextmanager
+def log_settings(found: Settings) -> Iterator[Path]:
+    """The settings as a file that `sluice run` reads; JSON is YAML."""
+    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder:
+        path = Path(folder) / "settings.yaml"
+        path.write_text(found.model_dump_json(by_alias=True))
+        yield path
+
+
+def rate(samples: Sequence[Sample]) -> float:
+    """Candidates per second between the first verdicts and the last."""
+    first, last = samples[0], samples[-1]
+    return (last.scored - first.scored) / (last.at - first.at)
+
+
+def growth_mb_per_million(samples: Sequence[Sample]) -> float:
+    """How much keeper and runner grew together per million candidates, from a fifth of the run on, in MB.
+
+    Before that, pools fill and caches warm up; what is wanted is what goes on growing.
+    """
+    first, last = samples[len(samples) // 5], samples[-1]
+    grown = (last.keeper_mb + last.runner_mb) - (first.keeper_mb + first.runner_mb)
+    return grown / (last.scored - first.scored) * 1e6
+
+
+def _overrides(bootstrap_servers: str, bundle: Path, name: str, own: Sequence[str]) -> list[str]:
+    return [
+        f"bundle={bundle}",
+        f"kafka.bootstrap_servers={bootstrap_servers}",
+        *(f"topics.{route}={name}.{route}" for route in ("input", "prune", "review", "pass", "reject")),
+        f"gate.group={name}",
+        "gate.enforce=true",
+        "gate.max_prune_share=1",
+        "ray.num_cpus=4",
+        "http.port=0",
+        *own,
+    ]
+
+
+def _scored(status: dict[str, Any]) -> int:
+    counts = status.get("counts", {})
+    return int(sum(counts.get(name, 0) for name in ("prune", "review", "pass_")))
+
+
+def _mb(pid: int | None) -> float:
+    if pid is None:
+        return 0.0
+    try:
+        return float(psutil.Process(pid).memory_info().rss) / 1e6
+    except psutil.NoSuchProcess:
+        return 0.0

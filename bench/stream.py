@@ -1,0 +1,265 @@
+"""The stream's figures, end to end, on a real broker and a real Ray: `make bench-stream`.
+
+Everything in one run, on one machine, so that ratios hold where absolute figures are noisy. Prints a table and
+writes `bench/results/stream.json`. The aims are for two cores that also carry the broker; one that is missed is
+written down as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+from actors.learn.train import build_demo_bundle
+from kafka import KafkaConsumer, KafkaProducer
+from rich.console import Console
+from rich.table import Table
+
+from actors.learn.catalogue import Split, generate
+from actors.scorer import Preparer, Scorer
+from bench import machine, rig
+from pipeline.kafka.embedded import EmbeddedKafka
+from pipeline.kafka.jars import cache_folder
+from pipeline.settings import Settings
+
+RESULT = Path(__file__).parent / "results" / "stream.json"
+TRIVIAL = ("pool.preparer=bench.trivial:TrivialPreparer", "pool.scorer=bench.trivial:TrivialScorer")
+BATCH_ROWS = 256
+ARROW = [("content-type", b"application/vnd.apache.arrow.stream")]
+AIMS = {
+    "end_to_end_ratio": ">= 0.90",
+    "json_rows_per_s": ">= 30000",
+    "batch_rows_per_s": ">= 200000",
+    "latency_p50_ms": "<= 300",
+    "latency_p99_ms": "<= 1000",
+    "mb_per_million_rows": "none",
+    "first_verdict_s": "<= 8",
+    "rotation_pause_s": "none",
+}
+
+
+class Bench:
+    """The scenarios, one after the other, on one broker and with one bundle.
+
+    Args:
+        bootstrap_servers: The broker.
+        bundle: The demo's bundle.
+        scale: Multiplies the number of rows; 1 is the recorded run.
+    """
+
+    def __init__(self, bootstrap_servers: str, bundle: Path, scale: float) -> None:
+        self._bootstrap = bootstrap_servers
+        self._bundle = bundle
+        self._scale = scale
+
+    def end_to_end(self) -> dict[str, float]:
+        """Pairs per second through the gate, against the same scorer in a bare loop on the same pairs."""
+        n = self._n(4000)
+        items = generate(seed=11, n=n, split=Split.HELD_OUT)
+        threads = 2
+        preparer, scorer = Preparer(self._bundle, max_chars=20_000), Scorer(self._bundle, threads=threads)
+        queries, documents = [item.query for item in items], [item.document for item in items]
+        began = time.monotonic()
+        for start in range(0, n, 500):  # claims of a second or so, as the gate cuts them
+            stop = start + 500
+            scorer.score(preparer.prepare(queries[start:stop], documents[start:stop]).tokens)
+        bare = n / (time.monotonic() - began)
+        del scorer
+        found = self._settings("end-to-end", f"pool.cpus_per_replica={threads}")
+        values = [
+            orjson.dumps({"candidate_id": item.candidate_id, "query": item.query, "document": item.document})
+            for item in items
+        ]
+        self._send(found, values)
+        with rig.running(found) as gate:
+            samples = gate.until(scored=n)
+        gated = rig.rate(samples)
+        return {"end_to_end_ratio": gated / bare, "pairs_per_s": gated, "bare_pairs_per_s": bare}
+
+    def json_messages(self) -> dict[str, float]:
+        """Rows per second of JSON messages, one candidate each; and what memory grows by."""
+        n = self._n(600_000)
+        found = self._settings("json", *TRIVIAL)
+        self._send(found, (_candidate(i) for i in range(n)))
+        with rig.running(found) as gate:
+            samples = gate.until(scored=n)
+        return {
+            "json_rows_per_s": rig.rate(samples),
+            "mb_per_million_rows": rig.growth_mb_per_million(samples),
+            "keeper_mb": samples[-1].keeper_mb,
+            "runner_mb": samples[-1].runner_mb,
+        }
+
+    def batch_messages(self) -> dict[str, float]:
+        """Rows per second of batch messages of 256 candidates."""
+        n = self._n(4_000_000) // BATCH_ROWS * BATCH_ROWS
+        found = self._settings("batch", *TRIVIAL, "claims.max_offsets=256")
+        self._send(found, _batches(n), ARROW)
+        with rig.running(found) as gate:
+            samples = gate.until(scored=n)
+        return {"batch_rows_per_s": rig.rate(samples)}
+
+    def trickle(self) -> dict[str, float]:
+        """From produce to a verdict that a read_committed reader has, at 20 messages a second; and the start."""
+        n, per_s = self._n(1200), 20.0
+        found = self._settings("trickle", *TRIVIAL)
+        self._send(found, [_candidate(0)])
+        with rig.running(found) as gate:
+            first = gate.until(scored=1)[0].at - gate.started_at
+            sender = threading.Thread(target=self._send, args=(found, _paced(_stamped(n), per_s)))
+            sender.start()
+            latencies = np.array(self._received(found, n))
+            sender.join()
+        p50, p99 = np.percentile(latencies, [50, 99]) * 1000
+        return {"latency_p50_ms": float(p50), "latency_p99_ms": float(p99), "first_verdict_s": first}
+
+    def _received(self, found: Settings, n: int) -> list[float]:
+        """Seconds from the stamp in a candidate's id to the arrival of its verdict, n of them."""
+        topics = [found.topics.outputs[route] for route in ("prune", "review", "pass")]
+        latencies: list[float] = []
+        with KafkaConsumer(
+            *topics,
+            bootstrap_servers=self._bootstrap,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            group_id=None,
+            fetch_max_wait_ms=10,
+        ) as reader:
+            while len(latencies) < n:
+                for records in reader.poll(timeout_ms=50).values():
+                    now = time.time_ns()
+                    ids = [orjson.loads(record.value)["candidate_id"] for record in records]
+                    latencies += [
+                        (now - int(one.removeprefix("at-"))) / 1e9 for one in ids if one.startswith("at-")
+                    ]
+        return latencies
+
+    def rotation(self) -> dict[str, float]:
+        """The pause when an execution is replaced under load, the real model in it."""
+        found = self._settings("rotation", "execution.max_blocks=30", "claims.max_offsets=20")
+        items = generate(seed=12, n=self._n(1500), split=Split.HELD_OUT)
+        values = [
+            orjson.dumps({"candidate_id": item.candidate_id, "query": item.query, "document": item.document})
+            for item in items
+        ]
+        self._send(found, values)
+        with rig.running(found) as gate:
+            gate.until(scored=len(items))
+            return {"rotation_pause_s": gate.mean("sluice_rotation_pause_seconds")}
+
+    def _n(self, n: int) -> int:
+        return max(1, round(n * self._scale))
+
+    def _settings(self, name: str, *overrides: str) -> Settings:
+        return rig.settings(self._bootstrap, self._bundle, name, *overrides)
+
+    def _send(
+        self, found: Settings, values: Iterable[bytes], headers: list[tuple[str, bytes]] | None = None
+    ) -> None:
+        with KafkaProducer(bootstrap_servers=self._bootstrap, linger_ms=5, batch_size=1 << 18) as producer:
+            for i, value in enumerate(values):
+                producer.send(found.topics.input, value, headers=headers, partition=i % 4)
+            producer.flush()
+
+
+def main() -> None:
+    """Run the scenarios that are named, or all, and record them."""
+    names = ("end_to_end", "json_messages", "batch_messages", "trickle", "rotation")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("scenario", nargs="*", help=f"any of {', '.join(names)}; all by default")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="multiplies the rows; below 1 nothing is recorded"
+    )
+    arguments = parser.parse_args()
+    chosen = arguments.scenario or names
+    bundle = build_demo_bundle(cache_folder() / "bundles")
+    figures: dict[str, Any] = {}
+    with EmbeddedKafka() as kafka:
+        bench = Bench(kafka.bootstrap_servers, bundle, arguments.scale)
+        for name in chosen:
+            print(f"{name} …", file=sys.stderr, flush=True)
+            figures |= getattr(bench, name)()
+    _show(figures)
+    if arguments.scale >= 1:
+        _record(figures)
+
+
+def _show(figures: dict[str, Any]) -> None:
+    table = Table(title="the stream")
+    for column in ("figure", "measured", "aim"):
+        table.add_column(column)
+    for name, value in figures.items():
+        table.add_row(name, f"{value:,.2f}", AIMS.get(name, ""))
+    Console().print(table)
+
+
+def _record(figures: dict[str, Any]) -> None:
+    """Write what was measured; figures of scenarios that did not run stay, under their own conditions."""
+    known = json.loads(RESULT.read_text()) if RESULT.exists() else {"conditions": {}}
+    conditions = machine.described()
+    for name, value in figures.items():
+        known[name] = round(value, 3)
+        known["conditions"][name] = conditions["commit"]
+    known["machine"] = conditions
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(known, indent=2) + "\n")
+
+
+def _candidate(i: int) -> bytes:
+    query = f"waterproof hiking boots for men, size {38 + i % 8}"
+    document = {
+        "title": f"Trail boot {i}, leather, lace-up, brown",
+        "brand": "Northway",
+        "text": "grip sole " * 4,
+    }
+    return orjson.dumps({"candidate_id": f"candidate-{i}", "query": query, "document": document})
+
+
+def _stamped(n: int) -> Iterator[bytes]:
+    """Candidates that carry the time they were made at."""
+    for _ in range(n):
+        yield orjson.dumps({"candidate_id": f"at-{time.time_ns()}", "query": "boots", "document": "a boot"})
+
+
+def _batches(n: int) -> Iterator[bytes]:
+    for first in range(0, n, BATCH_ROWS):
+        rows = range(first, first + BATCH_ROWS)
+        table = pa.table(
+            {
+                "candidate_id": [f"candidate-{i}" for i in rows],
+                "query": [f"waterproof hiking boots for men, size {38 + i % 8}" for i in rows],
+                "document": [f"Trail boot {i}, leather, lace-up, brown, by Northway" for i in rows],
+            }
+        )
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        yield sink.getvalue().to_pybytes()
+
+
+def _paced(values: Iterable[bytes], per_s: float) -> Iterator[bytes]:
+    """Each at its time, counted from the first, so that a late one does not delay the rest."""
+    began = time.monotonic()
+    rest = iter(values)
+    for i in itertools.count():
+        time.sleep(max(0.0, began + i / per_s - time.monotonic()))
+        try:
+            value = next(rest)  # made when it is due: it may carry the time
+        except StopIteration:
+            return
+        yield value
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Real gates for tests: `sluice run` as a process, on a real broker and a real Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import orjson
+from kafka import KafkaProducer
+
+from pipeline.kafka.embedded import EmbeddedKafka
+from pipeline.settings import Settings, load
+
+REPOSITORY = Path(__file__).parents[2]
+N_PARTITIONS = 3
+
+
+class Gate:
+    """One `sluice run`. A context manager: leaving it kills what is left."""
+
+    def __init__(self, arguments: Sequence[str], log: Path) -> None:
+        self._log = log
+        with log.open("ab") as sink:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "pipeline.cli", "run", *arguments],
+                stdout=sink,
+                stderr=sink,
+                cwd=REPOSITORY,
+                env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()
+
+    @property
+    def log(self) -> str:
+        """What it has written so far."""
+        return self._log.read_text(errors="replace")
+
+    def status(self) -> dict[str, Any]:
+        """What `/status` says."""
+        self.until(lambda: "doors open at" in self.log, "opens its doors")
+        url = self.log.rpartition("doors open at ")[2].split()[0]
+        with urllib.request.urlopen(url + "/status", timeout=10) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+
+    def until(self, reached: Callable[[], object], what: str, timeout_s: float = 90) -> None:
+        """Wait for something; fail with the log if it does not come, or if the gate ends before."""
+        deadline = time.monotonic() + timeout_s
+        while not reached():
+            assert self.process.poll() is None, f"the gate ended before it {what}:\n{self.log[-4000:]}"
+            assert time.monotonic() < deadline, f"no gate that {what} in {timeout_s} s:\n{self.log[-4000:]}"
+            time.sleep(0.05)
+
+    def until_settled(self, n_records: int) -> None:
+        """Wait until this gate has committed so many messages since its start."""
+        self.until(lambda: self.status()["records"] >= n_records, f"settles {n_records} messages")
+
+    def stop(self) -> int:
+        """SIGTERM, and its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    def kill(self) -> None:
+        """SIGKILL, to the keeper alone: what it had started has to notice."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        self.process.wait(10)
+
+
+class Lab:
+    """Topics of its own, and the gates that work on them."""
+
+    def __init__(
+        self, broker: EmbeddedKafka, bundle: Path, topic: Callable[..., str], folder: Path, ray_address: str
+    ) -> None:
+        self.broker = broker
+        self._folder = folder
+        self._n_gates = 0
+        names = {name: topic(N_PARTITIONS, name) for name in ("input", "prune", "review", "pass", "reject")}
+        self._input = names["input"]
+        self.group = names["input"]
+        self._overrides = [
+            f"bundle={bundle}",
+            f"kafka.bootstrap_servers={broker.bootstrap_servers}",
+            *(f"topics.{name}={topic_name}" for name, topic_name in names.items()),
+            f"gate.group={self.group}",
+            "gate.session_timeout_s=6",
+            "gate.enforce=true",
+            "gate.max_prune_share=1",
+            "http.port=0",
+            f"ray.address={ray_address}",
+            # Small claims: what is killed is killed in the middle of many.
+            "claims.target_s=0.3",
+            "claims.max_offsets=50",
+            "claims.min_offsets=10",
+        ]
+
+    def settings(self, *overrides: str) -> Settings:
+        """The settings of this lab's gates."""
+        return load(None, [*self._overrides, *overrides])
+
+    def gate(self, *own: str) -> Gate:
+        """Start a gate, with settings or options of its own."""
+        self._n_gates += 1
+        options = [one for one in own if one.startswith("--")]
+        overrides = [*self._overrides, *(one for one in own if one not in options)]
+        arguments = [part for override in overrides for part in ("--set", override)]
+        return Gate([*arguments, *options], self._folder / f"gate-{self._n_gates}.log")
+
+    def produce(self, n: int, *, first: int = 0, text: str = "boot") -> None:
+        """Send candidates, spread over the partitions."""
+        self.send(
+            orjson.dumps(
+                {"candidate_id": f"c{i}", "query": f"red shoes {i % 7}", "document": f"{text} no. {i}"}
+            )
+            for i in range(first, first + n)
+        )
+
+    def send(self, values: Iterable[bytes]) -> None:
+        """Send messages as they are, spread over the partitions."""
+        with KafkaProducer(bootstrap_servers=self.broker.bootstrap_servers) as producer:
+            futures = [
+                producer.send(self._input, value, partition=i % N_PARTITIONS)
+                for i, value in enumerate(values)
+            ]
+            producer.flush()
+            assert all(future.succeeded() for future in futures)

@@ -1,0 +1,191 @@
+"""The promise of the product, on real parts: nothing missing, nothing repeated, whatever dies.
+
+Each test ends in an account over input and outputs, made by a read_committed reader that follows all the while.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from pipeline.account import Report
+from pipeline.follow import Follower
+from pipeline.kafka import topics
+from pipeline.reconcile import reconcile_topics
+from tests.integration.gates import Gate, Lab
+
+pytestmark = [pytest.mark.kafka, pytest.mark.ray, pytest.mark.slow]
+
+N = 450
+"""Messages: with the tests' model some seconds of work, so that what is killed is killed in the middle."""
+
+
+@contextmanager
+def followed(lab: Lab) -> Iterator[Follower]:
+    """A reader during the faults; at the end it and a reader after them must agree that all is well."""
+    with Follower(lab.settings()) as follower:
+        yield follower
+        during = follower.report(to_end=True)
+    after = reconcile_topics(lab.settings(), to_end=True)
+    assert during.closed, during.examples
+    assert after.closed, after.examples
+    assert during == after
+
+
+def pid_of(replica: str) -> int:
+    return int(replica.rpartition(":")[2])
+
+
+def test_a_stopped_gate_commits_what_is_in_flight_and_its_successor_goes_on(lab: Lab) -> None:
+    lab.produce(N)
+    with followed(lab):
+        with lab.gate() as gate:
+            gate.until_settled(N // 5)
+            assert gate.stop() == 0
+        done = sum(topics.committed(lab.settings().kafka, lab.group).values())
+        assert N // 5 <= done < N
+        with lab.gate("--until-drained") as successor:
+            assert successor.process.wait(90) == 0
+
+
+def test_a_killed_keeper_is_replaced(lab: Lab) -> None:
+    lab.produce(N)
+    with followed(lab):
+        with lab.gate() as gate:
+            gate.until_settled(N // 5)
+            gate.kill()
+        with lab.gate("--until-drained") as successor:
+            assert successor.process.wait(90) == 0
+
+
+def test_a_killed_runner_is_replaced_and_its_claims_are_handed_out_again(lab: Lab) -> None:
+    lab.produce(N)
+    with followed(lab), lab.gate() as gate:
+        gate.until_settled(N // 5)
+        os.kill(gate.status()["runner"], signal.SIGKILL)
+        gate.until_settled(N)
+        assert gate.status()["execution"] == 2
+
+
+def test_a_killed_replica_is_replaced_within_its_execution(lab: Lab) -> None:
+    lab.produce(N)
+    with followed(lab), lab.gate() as gate:
+        gate.until_settled(N // 5)
+        (replica,) = gate.status()["replicas"]
+        os.kill(pid_of(replica), signal.SIGKILL)
+        gate.until_settled(N)
+        assert gate.status()["execution"] == 1
+        assert replica in gate.status()["replicas"]
+        assert len(gate.status()["replicas"]) == 2
+
+
+def test_gates_of_one_group_share_the_partitions_and_take_over_from_each_other(lab: Lab) -> None:
+    lab.produce(N)
+    with followed(lab), lab.gate("gate.instance=a") as a, lab.gate("gate.instance=b") as b:
+        for gate in (a, b):
+            gate.until_settled(10)
+        assert a.stop() == 0
+        lab.produce(N, first=N)
+        b.until(lambda: len(b.status()["partitions"]) == 3, "has all partitions")
+        with lab.gate("gate.instance=a") as again:
+            again.until(lambda: again.status().get("partitions"), "has partitions again")
+            b.kill()
+            until_committed(lab, again, 2 * N)
+
+
+def test_a_stalled_gate_is_replaced_and_writes_nothing_when_it_wakes(lab: Lab) -> None:
+    lab.produce(N)
+    with followed(lab), lab.gate("gate.instance=a") as stalled:
+        stalled.until_settled(N // 5)
+        stalled.process.send_signal(signal.SIGSTOP)
+        with lab.gate("gate.instance=b") as successor:
+            until_committed(lab, successor, N)
+            stalled.process.send_signal(signal.SIGCONT)
+            lab.produce(N // 5, first=N)
+            until_committed(lab, successor, N + N // 5)
+
+
+def test_a_killed_broker_comes_back_to_a_gate_that_waited(own_broker_lab: Lab) -> None:
+    lab = own_broker_lab
+    lab.produce(N)
+    with followed(lab), lab.gate() as gate:
+        gate.until_settled(N // 5)
+        lab.broker.kill(0)
+        time.sleep(2)
+        lab.broker.restart(0)
+        settled = gate.status()["records"]
+        returned = time.monotonic()
+        gate.until(lambda: gate.status()["records"] > settled, "settles more after the broker's return")
+        assert time.monotonic() - returned < 20
+        gate.until_settled(N)
+
+
+def test_a_row_that_kills_its_replica_is_rejected_alone(lab: Lab) -> None:
+    lab.produce(30)
+    lab.produce(1, first=30, text="lethal")
+    lab.produce(30, first=31)
+    with (
+        followed(lab),
+        lab.gate("pool.scorer=tests.fakes:LethalScorer", "pool.preparer=tests.fakes:LethalPreparer"),
+    ):
+        until_closed(lab, 61)
+    report = reconcile_topics(lab.settings())
+    assert (report.rejected, report.candidates) == (1, 61)
+
+
+def test_every_kind_of_bad_input_is_rejected_and_the_rest_is_scored(lab: Lab) -> None:
+    bad = [b"", b"\xff", b"{", b"[]", b'{"candidate_id": "a"}', b'{"candidate_id":"a","candidate_id":"b"}']
+    lab.produce(20)
+    lab.send(bad)
+    with followed(lab), lab.gate("--until-drained") as gate:
+        assert gate.process.wait(90) == 0
+    report = reconcile_topics(lab.settings(), to_end=True)
+    assert (report.rejected, report.candidates) == (len(bad), 20 + len(bad))
+
+
+def test_an_idle_gate_lets_its_pool_go_and_brings_it_back(lab: Lab) -> None:
+    lab.produce(10)
+    with followed(lab), lab.gate("gate.idle_after_s=2") as gate:
+        gate.until_settled(10)
+        gate.until(lambda: gate.status()["runner"] is None, "lets its pool go")
+        lab.produce(10, first=10)
+        gate.until_settled(20)
+        assert gate.status()["execution"] == 2
+
+
+def test_an_old_execution_is_replaced_without_a_gap(lab: Lab) -> None:
+    lab.produce(N)
+    with followed(lab), lab.gate("execution.max_blocks=6") as gate:
+        gate.until_settled(N)
+        assert gate.status()["execution"] >= 2
+
+
+def test_the_brake_sends_prunes_to_review_until_it_is_lifted(lab: Lab) -> None:
+    lab.produce(N)
+    with (
+        followed(lab),
+        lab.gate("gate.max_prune_share=0.0001", "gate.brake_window=50", "bundle=BRUTAL") as gate,
+    ):
+        gate.until(lambda: gate.status().get("mode") == "braked", "brakes")
+        gate.until_settled(N)
+
+
+def until_committed(lab: Lab, gate: Gate, n: int) -> None:
+    def reached() -> bool:
+        return sum(topics.committed(lab.settings().kafka, lab.group).values()) >= n
+
+    gate.until(reached, f"sees {n} messages committed")
+
+
+def until_closed(lab: Lab, n: int, timeout_s: float = 150) -> Report:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if sum(topics.committed(lab.settings().kafka, lab.group).values()) >= n:
+            return reconcile_topics(lab.settings())
+        time.sleep(0.5)
+    raise AssertionError(f"{n} messages were not committed within {timeout_s} s")
