@@ -12,9 +12,11 @@ Served by threads of their own; they read what `State` offers and never wait for
 from __future__ import annotations
 
 import threading
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, ClassVar, Protocol, Self
+from urllib.request import urlopen
 
 import orjson
 
@@ -38,6 +40,16 @@ class State(Protocol):
 
     def lift_brake(self) -> None:
         """Ask the loop to lift the brake."""
+
+
+def ask(host: str, port: int) -> dict[str, Any] | None:
+    """What a gate's `/status` says; None where no gate answers. Blocks for two seconds at most."""
+    try:
+        with urlopen(f"http://{host}:{port}/status", timeout=2) as answer:
+            found: dict[str, Any] = orjson.loads(answer.read())
+            return found
+    except (OSError, HTTPException, ValueError):
+        return None
 
 
 class Doors:

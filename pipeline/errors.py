@@ -130,6 +130,25 @@ class BrokerUnreachable(FatalError):
         )
 
 
+class DataUnusable(FatalError):
+    """What should go into a topic cannot be read, or cannot be sent.
+
+    Args:
+        what: The file, the line or the message.
+        problem: What is wrong with it.
+    """
+
+    exit_code = 65  # EX_DATAERR
+
+    def __init__(self, what: str, problem: str) -> None:
+        super().__init__(what, problem)
+        self.what = what
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.problem}"
+
+
 class JarsUnusable(FatalError):
     """The embedded Kafka's program files are missing, altered or cannot be fetched.
 
@@ -314,6 +333,25 @@ class ExecutionFailed(FatalError):
             f"{self.n_starts} executions in a row died before their pool was warm; what the runner wrote "
             "above says why, most often memory, the device or the bundle's path on the nodes"
         )
+
+
+class GateFailed(FatalError):
+    """A gate that was started as a process did not do its work.
+
+    Args:
+        exit_code_of_gate: How it ended; None if it still ran.
+        waited_s: How long it was given, in seconds.
+    """
+
+    def __init__(self, exit_code_of_gate: int | None, waited_s: float) -> None:
+        super().__init__(exit_code_of_gate, waited_s)
+        self.exit_code_of_gate = exit_code_of_gate
+        self.waited_s = waited_s
+
+    def __str__(self) -> str:
+        if self.exit_code_of_gate is None:
+            return f"the gate did not finish within {self.waited_s:g} s; its log says where it is"
+        return f"the gate ended early, exit code {self.exit_code_of_gate}; its log says why"
 
 
 class InvariantBroken(FatalError):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from typing import Annotated, Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from pipeline import doors
 from pipeline.commands.options import Config, Json, Overrides, settings_from
 from pipeline.kafka import topics
 from pipeline.settings import Settings
@@ -34,7 +33,7 @@ def status(
     settings = settings_from(config, overrides)
     partitions = _partitions(settings)
     lag = sum(partition["lag"] for partition in partitions.values())
-    report = {"lag": lag, "partitions": partitions, "gate": _gate(settings)}
+    report = {"lag": lag, "partitions": partitions, "gate": doors.ask(settings.http.host, settings.http.port)}
     if as_json:
         typer.echo(json.dumps(report))
     else:
@@ -54,17 +53,6 @@ def _partitions(settings: Settings) -> dict[str, dict[str, int]]:
         }
         for source, extent in topics.extents(settings.kafka, settings.topics.input).items()
     }
-
-
-def _gate(settings: Settings) -> dict[str, Any] | None:
-    """What the gate's own door says; None where it does not answer."""
-    url = f"http://{settings.http.host}:{settings.http.port}/status"
-    try:
-        with urlopen(url, timeout=2) as answer:
-            found: dict[str, Any] = json.load(answer)
-            return found
-    except (URLError, TimeoutError, ValueError):
-        return None
 
 
 def _show(report: dict[str, Any], settings: Settings) -> None:
