@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from actors.bundle import Bundle
 from pipeline import link
@@ -45,6 +46,8 @@ class Keeper:
         destinations: Where each route goes, see `startup`.
         bundle: What its replicas score with.
         until_drained: Stop once everything that the partitions hold is committed.
+        open_session: Builds a session; None builds it on the broker of the settings.
+        start: Starts an execution, given its number; None starts a runner.
     """
 
     def __init__(
@@ -54,9 +57,11 @@ class Keeper:
         bundle: Bundle,
         *,
         until_drained: bool = False,
+        open_session: Callable[[], Session] | None = None,
+        start: Callable[[int], Execution] | None = None,
     ) -> None:
         self._settings = settings
-        self._destinations = dict(destinations)
+        self._open_session = open_session or partial(Session.open, settings, dict(destinations))
         self._bundle = bundle
         self._until_drained = until_drained
         gate = settings.gate
@@ -64,7 +69,8 @@ class Keeper:
         self._view = View(self._metrics)
         self._planner = Planner(_bounds(settings))
         self._brake = Brake(max_share=gate.max_prune_share, window=gate.brake_window)
-        self._supervisor = Supervisor(_budget(settings), self._start, self._metrics)
+        start = start or partial(Execution, settings=settings)
+        self._supervisor = Supervisor(_budget(settings), start, self._metrics)
         self._assignment: Assignment | None = None
         self._ledger = Ledger(0, {})
         self._ends: Mapping[TopicPartition, Ends] = {}
@@ -72,6 +78,7 @@ class Keeper:
         self._ready: list[Settled] = []
         self._ready_since = 0.0
         self._totals = Counts()
+        self._troubled_since: float | None = None
         self._stop_by: float | None = None
 
     def run(self) -> None:
@@ -79,6 +86,7 @@ class Keeper:
 
         Raises:
             FatalError: Going on would break a promise; its `exit_code` says which kind.
+            TransientError: The broker's trouble outlasted `publish.rebuild_deadline_s`.
         """
         http = self._settings.http
         with Doors(http.host, http.port, self._view) as doors:
@@ -97,32 +105,39 @@ class Keeper:
 
     def _run_session(self) -> bool:
         """One session, from its start to its end. True where the gate is done."""
+        opened_at: float | None = None
         try:
             with self._open_session() as session:
+                opened_at = time.monotonic()
                 self._metrics.began_session()
                 while not self._done():
                     self._turn(session)
                 self._publish(session, at_once=True)
                 session.leaving = True
-        except TransientError as trouble:
-            logger.warning("the session ends, another is built: %s", trouble)
+        except (TransientError, BrokerUnreachable) as trouble:
             self._begin({}, None)
-            return self._stop_by is not None
+            if self._stop_by is None:
+                self._bear(trouble, opened_at)
+                return False
+            logger.warning("stopped in the middle of trouble: %s", trouble)
         logger.info("stopped: %s", ", ".join(f"{name} {n}" for name, n in self._totals._asdict().items()))
         return True
 
-    def _open_session(self) -> Session:
-        """Build a session, for as long as the settings allow to try."""
-        deadline = time.monotonic() + self._settings.publish.rebuild_deadline_s
-        while True:
-            try:
-                return Session.open(self._settings, self._destinations)
-            except (TransientError, BrokerUnreachable) as trouble:
-                if time.monotonic() > deadline or self._stop_by is not None:
-                    raise
-                logger.warning("no session yet: %s", trouble)
-                time.sleep(getattr(trouble, "retry_after_s", 1.0))
-                self._view.turned()
+    def _bear(self, trouble: TransientError | BrokerUnreachable, opened_at: float | None) -> None:
+        """Wait for another try; raise the trouble once there was no commit for as long as the settings allow.
+
+        Building a session may succeed each time, and its first transaction fail each time: so it is the commit
+        that ends the trouble, or a session that held for as long without one.
+        """
+        now, patience_s = time.monotonic(), self._settings.publish.rebuild_deadline_s
+        held = opened_at is not None and now - opened_at > patience_s
+        if self._troubled_since is None or held:
+            self._troubled_since = now
+        if now - self._troubled_since > patience_s:
+            raise trouble
+        logger.warning("the session is over, another one is built: %s", trouble)
+        time.sleep(trouble.retry_after_s if isinstance(trouble, TransientError) else 1.0)
+        self._view.turned()
 
     def _turn(self, session: Session) -> None:
         self._view.turned()
@@ -160,12 +175,11 @@ class Keeper:
 
     def _collect(self) -> None:
         """Book what came back; release what is complete."""
-        idle = not self._ready
-        for frame in self._supervisor.take(TURN_S if idle else 0.0):
+        for frame in self._supervisor.take(self._until_due()):
             self._book(frame)
         if not self._ready:
             self._ready_since = time.monotonic()
-        room = self._settings.publish.max_messages - sum(one.counts.records for one in self._ready)
+        room = self._settings.publish.max_messages - self._n_ready()
         released = self._ledger.release(max_messages=room) if room > 0 else []
         for settled in released:
             if self._brake.judge(settled.counts) and self._settings.gate.enforce:
@@ -181,12 +195,23 @@ class Keeper:
                 return
         self._ready += released
 
+    def _until_due(self) -> float:
+        """How long to wait for more: a turn, but not beyond the moment when what is ready is due. Seconds."""
+        publish = self._settings.publish
+        if not self._ready:
+            return TURN_S
+        if self._n_ready() >= publish.max_messages:
+            return 0.0
+        return min(TURN_S, max(0.0, self._ready_since + publish.linger_s - time.monotonic()))
+
+    def _n_ready(self) -> int:
+        return sum(settled.counts.records for settled in self._ready)
+
     def _publish(self, session: Session, *, at_once: bool = False) -> None:
         """Commit what is ready, once it has waited or is enough."""
         publish = self._settings.publish
-        n_ready = sum(settled.counts.records for settled in self._ready)
         waited = time.monotonic() - self._ready_since
-        due = at_once or n_ready >= publish.max_messages or waited >= publish.linger_s
+        due = at_once or self._n_ready() >= publish.max_messages or waited >= publish.linger_s
         if not self._ready or not due or self._assignment is None:
             return
         if session.member.revoked:
@@ -195,6 +220,8 @@ class Keeper:
         began = time.monotonic()
         positions = session.publisher.publish(batch, self._assignment)
         self._ledger.commit(positions)
+        self._brake.keep()
+        self._troubled_since = None
         self._metrics.committed(batch, time.monotonic() - began)
         for settled in batch:
             self._totals += settled.counts
@@ -216,17 +243,16 @@ class Keeper:
             return Mode.OBSERVE
         return Mode.BRAKED if self._brake.on else Mode.ENFORCE
 
-    def _start(self, number: int) -> Execution:
-        return Execution(number, self._settings)
-
     def _begin(self, positions: Mapping[TopicPartition, int], assignment: Assignment | None) -> None:
         """Open new books: what is out, or back and not committed, counts no more."""
         self._assignment = assignment
         self._ledger = Ledger(self._ledger.assignment + 1, positions)
         self._planner.forget()
+        self._brake.forget()
         self._ready = []
         self._ends = {}
         self._metrics.began_assignment(self._ledger.assignment, len(positions))
+        self._record()
 
     def _begin_again(self) -> None:
         """New books for the same assignment, from what is committed."""
@@ -235,9 +261,11 @@ class Keeper:
         self._begin(positions, self._assignment)
 
     def _lift(self) -> None:
+        braked = self._mode is Mode.BRAKED
         self._brake.lift()
         logger.warning("the brake is lifted")
-        self._begin_again()
+        if braked:
+            self._begin_again()
 
     def _book(self, frame: link.Frame) -> None:
         match frame:
@@ -273,8 +301,7 @@ class Keeper:
 
     def _done(self) -> bool:
         if self._stop_by is not None:
-            nothing_left = self._ledger.n_out() == 0 and not self._ready
-            return nothing_left or time.monotonic() > self._stop_by
+            return self._ledger.in_flight() == 0 or time.monotonic() > self._stop_by
         looked = self._assignment is not None and self._ends.keys() == set(self._ledger.sources)
         idle = self._lag() == 0 and self._ledger.in_flight() == 0
         return self._until_drained and looked and bool(self._ends) and idle

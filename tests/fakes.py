@@ -59,6 +59,8 @@ class FakeExecution:
         self.handed: list[Claim] = []
         self.killed = False
         self.closed = False
+        self.waited: list[float] = []
+        """Each time that `take` was allowed to wait for, in seconds."""
         self._frames: list[link.Frame] = []
 
     def give(self, *frames: link.Frame) -> None:
@@ -69,6 +71,7 @@ class FakeExecution:
         self.handed += claims
 
     def take(self, timeout_s: float) -> list[link.Frame]:
+        self.waited.append(timeout_s)
         frames, self._frames = self._frames, []
         if frames:
             self.heard_at = self._clock()

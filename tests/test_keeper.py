@@ -1,0 +1,569 @@
+"""The keeper's rules, turn by turn: its group, its broker and its executions are fakes, its books are real."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+
+from actors.bundle import Bundle
+from pipeline.codec import pack_outputs
+from pipeline.errors import (
+    BrokerUnreachable,
+    ExecutionFailed,
+    Fenced,
+    InvariantBroken,
+    OffsetsLost,
+    TransientError,
+    Undecodable,
+)
+from pipeline.execution import Outcome
+from pipeline.keeper import TURN_S, Keeper
+from pipeline.link import Halted, Unread, Warm
+from pipeline.publisher import Destination, Publisher
+from pipeline.records import Action, Claim, Counts, Mode, Output, Route, Settled, TopicPartition
+from pipeline.session import Session
+from pipeline.settings import Settings
+from tests.fakes import FakeExecution, RecordingTransactor, ScriptedMember, stand_in_bundle
+
+A = TopicPartition("in", 0)
+PLACES = {route: Destination(f"out.{route}", 1) for route in Route if route is not Route.AUDIT}
+AWAY = TransientError("publishing", "the broker is away", 0.01)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return stand_in_bundle(tmp_path_factory.mktemp("keeper"))
+
+
+class Bench:
+    """One keeper; a partition that holds `end` offsets, of which those in `bad` would be pruned.
+
+    Every session goes on from what the ones before have committed, as on a real broker.
+    """
+
+    def __init__(
+        self, bundle: Bundle, *, end: int = 10, until_drained: bool = False, **sections: Any
+    ) -> None:
+        sections.setdefault("publish", {"linger_s": 0})
+        self.settings = Settings(bundle=bundle.path, http={"port": 0}, **sections)
+        self.end = end
+        self.bad: set[int] = set()
+        self.answers = False
+        """Executions answer by themselves, at once."""
+        self.producers: list[RecordingTransactor] = []
+        self.members: list[ScriptedMember] = []
+        self.executions: list[FakeExecution] = []
+        self.failures: list[Exception] = []
+        """What opening a session raises, one after the other."""
+        self.producer_fails: list[dict[str, Exception]] = []
+        """What the producer of each session raises, by verb."""
+        self.not_ready_at_open: list[str | None] = []
+        self.stillborn = False
+        """Executions fail before they are warm."""
+        self.keeper = Keeper(
+            self.settings,
+            PLACES,
+            bundle,
+            until_drained=until_drained,
+            open_session=self._open,
+            start=self._start,
+        )
+
+    def _open(self) -> Session:
+        self.not_ready_at_open.append(self.keeper._view.not_ready())
+        if self.failures:
+            raise self.failures.pop(0)
+        fails = self.producer_fails.pop(0) if self.producer_fails else {}
+        producer, member = RecordingTransactor(fails), ScriptedMember({A: self.end})
+        member.assign({A: self.committed})
+        self.producers.append(producer)
+        self.members.append(member)
+        return Session(producer, member, Publisher(producer, PLACES, run=1))
+
+    def _start(self, number: int) -> FakeExecution:
+        execution = _Answering(number, self) if self.answers else FakeExecution(number)
+        if self.stillborn:
+            execution.ended = Outcome.FAILED
+        else:
+            execution.give(Warm())
+        self.executions.append(execution)
+        return execution
+
+    @property
+    def committed(self) -> int:
+        return max([0, *(producer.committed.get(A, 0) for producer in self.producers)])
+
+    @property
+    def published(self) -> list[tuple[str, int]]:
+        """(topic, offset) of every verdict in a transaction that was committed."""
+        return [
+            (target.topic, int(value or b""))
+            for producer in self.producers
+            for target, _, value, _ in producer.sent
+            if producer.calls.count("commit") and "commit" not in producer.fails
+        ]
+
+    @property
+    def execution(self) -> FakeExecution:
+        return self.executions[-1]
+
+    def answer(self, claim: Claim) -> Settled:
+        """What a replica gives back for a claim: a verdict per offset, with the offset for a value."""
+        actions = [Action.PRUNE if at in self.bad else Action.PASS for at in range(claim.start, claim.end)]
+        outputs = [
+            Output(claim.mode.route(action), None, str(claim.start + i).encode(), ())
+            for i, action in enumerate(actions)
+        ]
+        n_bad = actions.count(Action.PRUNE)
+        counts = Counts(prune=n_bad, pass_=len(actions) - n_bad, records=len(actions))
+        return Settled(claim, pack_outputs(outputs), counts)
+
+    def open(self) -> AbstractContextManager[Session]:
+        """A session that the test turns by hand, with a warm execution."""
+        self.keeper._supervisor.tend(wanted=True, n_out=0)
+        return self._open()
+
+    def turn(self, session: Session, until: Callable[[], object], *, within_s: float = 3.0) -> None:
+        deadline = time.monotonic() + within_s
+        while not until():
+            assert time.monotonic() < deadline, "it never came"
+            self.keeper._turn(session)
+
+    def turn_for(self, session: Session, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.keeper._turn(session)
+
+    def handed(self) -> list[Claim]:
+        return [claim for execution in self.executions for claim in execution.handed]
+
+    def give(self, claims: Iterable[Claim]) -> None:
+        self.execution.give(*map(self.answer, claims))
+
+
+class _Answering(FakeExecution):
+    def __init__(self, number: int, bench: Bench) -> None:
+        super().__init__(number)
+        self._bench = bench
+
+    def hand(self, claims: Iterable[Claim]) -> None:
+        claims = list(claims)
+        super().hand(claims)
+        self.give(*map(self._bench.answer, claims))
+
+
+def counter(bench: Bench, name: str) -> float:
+    text = bench.keeper._metrics.exposition().decode()
+    return next(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
+
+
+# --- from claim to commit
+
+
+def test_what_is_handed_out_and_comes_back_is_committed_once(bundle: Bundle) -> None:
+    bench = Bench(bundle, end=10)
+    with bench.open() as session:
+        bench.turn(session, bench.handed)
+        bench.give(bench.handed())
+        bench.turn(session, lambda: bench.committed == 10)
+    assert bench.published == [("out.pass", offset) for offset in range(10)]
+
+
+def test_the_start_of_a_new_group_is_committed_before_the_first_claim(bundle: Bundle) -> None:
+    bench = Bench(bundle)
+    with bench.open() as session:
+        bench.members[0].poll(0)
+        bench.members[0].assign({A: 3}, fresh={A: 3})
+        bench.keeper._join(session)
+        assert bench.producers[0].committed == {A: 3}
+        assert bench.handed() == []
+
+
+def test_until_drained_ends_when_everything_is_committed_and_leaves_the_group(bundle: Bundle) -> None:
+    bench = Bench(bundle, end=1000, until_drained=True)
+    bench.answers = True
+    bench.keeper.run()
+    assert bench.committed == 1000
+    assert sorted(offset for _, offset in bench.published) == list(range(1000))
+    assert bench.members[0].left is True
+    assert bench.execution.closed
+
+
+def test_while_what_is_ready_lingers_the_loop_waits_and_does_not_spin(bundle: Bundle) -> None:
+    """For each transaction the loop turned as fast as it could, for as long as `linger_s`: a core at a trickle."""
+    bench = Bench(bundle, publish={"linger_s": 100})
+    with bench.open() as session:
+        bench.turn(session, bench.handed)
+        bench.give(bench.handed())
+        bench.turn(session, lambda: bench.keeper._ready)
+        bench.keeper._turn(session)
+        assert bench.execution.waited[-1] == TURN_S
+        assert bench.committed == 0
+
+
+def test_a_full_transaction_does_not_linger(bundle: Bundle) -> None:
+    bench = Bench(bundle, publish={"linger_s": 100, "max_messages": 5})
+    with bench.open() as session:
+        bench.turn(session, bench.handed)
+        bench.give(bench.handed())
+        bench.turn(session, lambda: bench.committed == 10)
+
+
+# --- rebalances and broken sessions
+
+
+def test_after_a_rebalance_between_scoring_and_commit_nothing_is_published_and_all_is_cut_again(
+    bundle: Bundle,
+) -> None:
+    bench = Bench(bundle, publish={"linger_s": 0.2})
+    with bench.open() as session:
+        bench.turn(session, bench.handed)
+        old = bench.handed()
+        bench.give(old)
+        bench.turn(session, lambda: bench.keeper._ready)
+        bench.members[0].revoked = True
+        bench.turn_for(session, 0.3)
+        assert bench.producers[0].calls == []
+        bench.members[0].assign({A: 0})
+        bench.turn(session, lambda: len(bench.handed()) > len(old))
+        new = bench.handed()[len(old) :]
+        assert [(claim.start, claim.end) for claim in new] == [(claim.start, claim.end) for claim in old]
+        assert new[0].assignment > old[0].assignment
+        bench.give(old)
+        bench.turn_for(session, 0.3)
+        assert bench.producers[0].calls == [], "what an earlier assignment asked for is dropped"
+        assert counter(bench, "sluice_dropped_claims_total") == len(old)
+        bench.give(new)
+        bench.turn(session, lambda: bench.committed == 10)
+    assert bench.published == [("out.pass", offset) for offset in range(10)]
+
+
+@pytest.mark.parametrize("verb", ["begin", "send", "confirm", "commit_offsets", "commit"])
+def test_a_failed_transaction_ends_the_session_and_never_the_execution(bundle: Bundle, verb: str) -> None:
+    bench = Bench(bundle, until_drained=True)
+    bench.answers = True
+    bench.producer_fails = [{verb: AWAY}]
+    bench.keeper.run()
+    assert len(bench.producers) == 2
+    assert bench.producers[0].calls[-1] == "close"
+    assert bench.members[0].left is False
+    assert len(bench.executions) == 1
+    assert bench.published == [("out.pass", offset) for offset in range(10)]
+    assignments = [claim.assignment for claim in bench.handed()]
+    assert assignments[0] < assignments[-1], "the books are new"
+
+
+def test_a_gate_that_is_fenced_does_not_try_again(bundle: Bundle) -> None:
+    bench = Bench(bundle)
+    bench.answers = True
+    bench.producer_fails = [{"commit_offsets": Fenced("sluice-0")}]
+    with pytest.raises(Fenced):
+        bench.keeper.run()
+    assert len(bench.producers) == 1
+    assert bench.members[0].left is False
+    assert bench.execution.closed
+
+
+@pytest.mark.parametrize("trouble", [AWAY, BrokerUnreachable("b:1", 10.0)], ids=["away", "unreachable"])
+def test_a_session_that_cannot_be_built_is_tried_again(bundle: Bundle, trouble: Exception) -> None:
+    bench = Bench(bundle, until_drained=True)
+    bench.answers = True
+    bench.failures = [trouble]
+    bench.keeper.run()
+    assert bench.committed == 10
+
+
+def test_a_session_that_cannot_be_built_within_its_deadline_ends_the_gate(bundle: Bundle) -> None:
+    """The error that the deadline raised was taken for one more reason to try again, for ever."""
+    bench = Bench(bundle, publish={"rebuild_deadline_s": 0.05})
+    bench.failures = [AWAY] * 1000
+    with pytest.raises(TransientError):
+        bench.keeper.run()
+    assert bench.execution.closed
+
+
+def test_a_first_transaction_that_always_fails_ends_the_gate_too(bundle: Bundle) -> None:
+    """Each session could be built, and none could commit: the gate went on rebuilding for ever."""
+    bench = Bench(bundle, publish={"linger_s": 0, "rebuild_deadline_s": 0.3})
+    bench.answers = True
+    bench.producer_fails = [{"commit": AWAY}] * 1000
+    with pytest.raises(TransientError):
+        bench.keeper.run()
+    assert bench.committed == 0
+
+
+def test_while_the_session_is_built_anew_the_gate_is_not_ready(bundle: Bundle) -> None:
+    """`/readyz` went on showing the last turn of the session that had ended."""
+    bench = Bench(bundle, until_drained=True)
+    bench.answers = True
+    bench.producer_fails = [{"commit": AWAY}]
+    bench.keeper.run()
+    assert bench.not_ready_at_open == ["starting", "no partitions are assigned"]
+
+
+# --- the brake and the mode
+
+
+def test_without_enforce_everything_passes_and_the_action_is_recorded(bundle: Bundle) -> None:
+    bench = Bench(bundle, gate={"enforce": False, "max_prune_share": 0.1, "brake_window": 10})
+    bench.bad = set(range(10))
+    with bench.open() as session:
+        bench.turn(session, bench.handed)
+        assert {claim.mode for claim in bench.handed()} == {Mode.OBSERVE}
+        bench.give(bench.handed())
+        bench.turn(session, lambda: bench.committed == 10)
+    assert {topic for topic, _ in bench.published} == {"out.pass"}
+    assert counter(bench, 'sluice_verdicts_total{action="prune"}') == 10
+
+
+BRAKE = {"enforce": True, "max_prune_share": 0.2, "brake_window": 10}
+
+
+def test_the_batch_that_trips_the_brake_is_cut_again_and_nothing_of_it_is_pruned(bundle: Bundle) -> None:
+    bench = Bench(bundle, gate=BRAKE)
+    bench.bad = {1, 2, 3}
+    with bench.open() as session:
+        bench.turn(session, bench.handed)
+        first = bench.handed()
+        assert {claim.mode for claim in first} == {Mode.ENFORCE}
+        bench.give(first)
+        bench.turn(session, lambda: len(bench.handed()) > len(first))
+        again = bench.handed()[len(first) :]
+        assert bench.producers[0].calls == []
+        assert {claim.mode for claim in again} == {Mode.BRAKED}
+        bench.give(again)
+        bench.turn(session, lambda: bench.committed == 10)
+        assert {offset for topic, offset in bench.published if topic == "out.review"} == {1, 2, 3}
+        assert not [offset for topic, offset in bench.published if topic == "out.prune"]
+        bench.end = bench.members[0].ends[A] = 20
+        bench.bad = {15}
+        bench.turn(session, lambda: bench.handed()[-1].start >= 10)
+        assert bench.handed()[-1].mode is Mode.BRAKED, "it holds"
+        before = len(bench.handed())
+        bench.keeper._view.lift_brake()
+        bench.turn(session, lambda: len(bench.handed()) > before)
+        lifted = bench.handed()[before:]
+        assert {claim.mode for claim in lifted} == {Mode.ENFORCE}
+        bench.give(lifted)
+        bench.turn(session, lambda: bench.committed == 20)
+    assert [offset for topic, offset in bench.published if topic == "out.prune"] == [15]
+
+
+def test_lifting_a_brake_that_is_not_on_leaves_the_claims_alone(bundle: Bundle) -> None:
+    """Whatever was being scored was thrown away and scored once more."""
+    bench = Bench(bundle, gate=BRAKE)
+    with bench.open() as session:
+        bench.turn(session, bench.handed)
+        claims = bench.handed()
+        bench.keeper._view.lift_brake()
+        bench.turn_for(session, 0.1)
+        assert bench.handed() == claims
+
+
+def test_a_session_that_was_rebuilt_does_not_fill_the_brake_s_window_twice(bundle: Bundle) -> None:
+    bench = Bench(bundle, until_drained=True, gate={**BRAKE, "brake_window": 15})
+    bench.answers = True
+    bench.bad = {0, 1, 2}
+    bench.producer_fails = [{"commit": AWAY}, {"commit": AWAY}]
+    bench.keeper.run()
+    assert not bench.keeper._brake.on
+    assert {offset for topic, offset in bench.published if topic == "out.prune"} == {0, 1, 2}
+
+
+# --- what comes back instead of a verdict
+
+
+def lost(claim: Claim, n: int) -> Settled:
+    return Settled(claim.part(claim.start, claim.start + n), pack_outputs([]), Counts(), lost=n)
+
+
+def test_lost_offsets_stop_the_gate(bundle: Bundle) -> None:
+    bench = Bench(bundle)
+    with bench.open() as session:
+        bench.turn(session, bench.handed)
+        bench.execution.give(lost(bench.handed()[0], 4))
+        with pytest.raises(OffsetsLost) as gone:
+            bench.turn_for(session, 0.2)
+    assert (gone.value.wanted, gone.value.earliest) == (0, 4)
+    assert bench.committed == 0
+
+
+def test_lost_offsets_are_counted_and_passed_over_where_the_settings_say_so(bundle: Bundle) -> None:
+    bench = Bench(bundle, gate={"on_lost": "skip"})
+    with bench.open() as session:
+        bench.turn(session, bench.handed)
+        (claim,) = bench.handed()
+        bench.execution.give(lost(claim, 4))
+        bench.give([claim.part(4, 10)])
+        bench.turn(session, lambda: bench.committed == 10)
+    assert counter(bench, "sluice_lost_offsets_total") == 4
+    assert [offset for _, offset in bench.published] == [4, 5, 6, 7, 8, 9]
+
+
+def test_an_unread_claim_is_handed_again_after_a_pause(bundle: Bundle) -> None:
+    bench = Bench(bundle)
+    with bench.open() as session:
+        bench.turn(session, bench.handed)
+        (claim,) = bench.handed()
+        bench.give([claim.part(0, 4)])
+        bench.execution.give(Unread(claim.part(4, 10), "the broker is away"))
+        bench.turn_for(session, 0.5)
+        assert bench.handed() == [claim], "not at once, or the replica would do nothing else"
+        bench.turn(session, lambda: len(bench.handed()) == 2)
+        bench.give([bench.handed()[1]])
+        bench.turn(session, lambda: bench.committed == 10)
+    assert bench.published == [("out.pass", offset) for offset in range(10)]
+
+
+def test_what_the_gate_must_not_go_past_stops_it_unless_it_is_no_longer_its_own(bundle: Bundle) -> None:
+    bench = Bench(bundle)
+    problem = Undecodable("in", 0, 0, "a bad checksum")
+    with bench.open() as session:
+        bench.turn(session, bench.handed)
+        (claim,) = bench.handed()
+        bench.members[0].assign({A: 0})
+        bench.turn(session, lambda: len(bench.handed()) == 2)
+        bench.execution.give(Halted(claim, problem))
+        bench.turn_for(session, 0.1)
+        bench.execution.give(Halted(bench.handed()[1], problem))
+        with pytest.raises(Undecodable):
+            bench.turn_for(session, 0.2)
+
+
+# --- executions that end
+
+
+def test_claims_of_an_execution_that_was_killed_are_handed_again_as_they_were(bundle: Bundle) -> None:
+    bench = Bench(bundle)
+    with bench.open() as session:
+        bench.turn(session, bench.handed)
+        claims = bench.handed()
+        bench.execution.ended = Outcome.KILLED
+        bench.turn(session, lambda: len(bench.executions) == 2 and bench.execution.handed)
+        assert bench.execution.handed == claims
+        bench.give(claims)
+        bench.turn(session, lambda: bench.committed == 10)
+
+
+def test_claims_of_an_execution_that_failed_are_suspects_and_tried_alone(bundle: Bundle) -> None:
+    claims = {"min_offsets": 5, "max_offsets": 5}
+    bench = Bench(bundle, claims=claims)
+    with bench.open() as session:
+        bench.turn(session, lambda: len(bench.handed()) == 2)
+        bench.execution.ended = Outcome.FAILED
+        bench.turn(session, lambda: len(bench.executions) == 2 and bench.execution.handed)
+        bench.turn_for(session, 0.1)
+        assert [(claim.start, claim.attempt) for claim in bench.execution.handed] == [(0, 2)]
+        bench.give(bench.execution.handed)
+        bench.turn(session, lambda: len(bench.execution.handed) == 2)
+        bench.give(bench.execution.handed[1:])
+        bench.turn(session, lambda: bench.committed == 10)
+
+
+def test_one_poisonous_row_is_found_and_condemned_and_no_other(bundle: Bundle) -> None:
+    bench = Bench(bundle, end=8)
+    condemned: list[Claim] = []
+    with bench.open() as session:
+        for _ in range(100):
+            bench.turn(session, lambda: bench.committed == 8 or bench.execution.handed)
+            if bench.committed == 8:
+                break
+            for claim in bench.execution.handed:
+                condemned += [claim] if claim.condemned else []
+                if claim.start <= 5 < claim.end and not claim.condemned:
+                    bench.execution.ended = Outcome.FAILED
+                else:
+                    bench.give([claim])
+            bench.execution.handed.clear()
+    assert [(claim.start, claim.end) for claim in condemned] == [(5, 6)]
+    assert bench.published == [("out.pass", offset) for offset in range(8)]
+
+
+def test_a_hung_execution_is_replaced_and_what_it_held_is_tried_alone(bundle: Bundle) -> None:
+    bench = Bench(bundle, execution={"hang_s": 0.1})
+    with bench.open() as session:
+        bench.turn(session, lambda: len(bench.executions) == 2 and bench.execution.handed)
+        assert bench.executions[0].killed
+        assert [claim.attempt for claim in bench.execution.handed] == [2]
+
+
+def test_the_pool_is_let_go_when_idle_and_brought_back_when_candidates_come(bundle: Bundle) -> None:
+    bench = Bench(bundle, end=0, gate={"idle_after_s": 0.1})
+    with bench.open() as session:
+        bench.turn(session, lambda: bench.execution.ending_since is not None)
+        bench.execution.ended = Outcome.FINISHED
+        bench.turn_for(session, 0.2)
+        assert len(bench.executions) == 1
+        bench.members[0].ends[A] = 5
+        bench.turn(session, lambda: len(bench.executions) == 2 and bench.execution.handed)
+        bench.give(bench.execution.handed)
+        bench.turn(session, lambda: bench.committed == 5)
+
+
+def test_executions_that_never_start_stop_the_gate(bundle: Bundle) -> None:
+    bench = Bench(bundle)
+    bench.stillborn = True
+    with pytest.raises(ExecutionFailed):
+        bench.keeper.run()
+    assert len(bench.executions) == 3
+
+
+# --- the end
+
+
+def stop_soon(bench: Bench, when: Callable[[], object]) -> threading.Thread:
+    def wait() -> None:
+        while not when():
+            time.sleep(0.005)
+        bench.keeper.stop()
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_stopping_drains_what_is_in_flight_and_takes_no_more(bundle: Bundle) -> None:
+    bench = Bench(bundle, end=1_000_000, publish={"linger_s": 0, "max_messages": 100})
+    with bench.open() as session:
+        bench.turn(session, bench.handed)
+        bench.keeper.stop()
+        claims = bench.handed()
+        assert not bench.keeper._done()
+        bench.give(claims)
+        bench.turn(session, bench.keeper._done)
+        assert bench.handed() == claims
+        assert bench.committed == claims[-1].end, "also what did not fit the first transaction"
+
+
+def test_stopping_waits_no_longer_than_its_grace(bundle: Bundle) -> None:
+    bench = Bench(bundle, gate={"shutdown_grace_s": 0.2})
+    stopper = stop_soon(bench, bench.handed)
+    began = time.monotonic()
+    bench.keeper.run()
+    stopper.join()
+    assert time.monotonic() - began < 3
+    assert bench.committed == 0
+    assert bench.members[0].left is True
+    assert bench.execution.closed
+
+
+def test_stopping_in_the_middle_of_trouble_ends_without_an_error(bundle: Bundle) -> None:
+    """SIGTERM while no broker answered ended the gate with an error code, although nothing was left undone."""
+    bench = Bench(bundle)
+    bench.failures = [BrokerUnreachable("b:1", 10.0)] * 1000
+    bench.keeper.stop()
+    bench.keeper.run()
+
+
+def test_a_broken_rule_is_never_taken_for_trouble(bundle: Bundle) -> None:
+    bench = Bench(bundle)
+    bench.answers = True
+    bench.producer_fails = [{"confirm": InvariantBroken("a rule")}]
+    with pytest.raises(InvariantBroken):
+        bench.keeper.run()
+    assert len(bench.producers) == 1
