@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableVariable
 
 from pipeline import codec
 from pipeline.errors import SettingsError
@@ -289,7 +290,7 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
     """
     file = _read(path) if path is not None else {}
     given = _merge(overrides)
-    environment = EnvSettingsSource(Settings)()
+    environment = _environment()
     try:
         return Settings(**_overlaid(_overlaid(file, environment), given))
     except ValidationError as error:
@@ -350,6 +351,13 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise SettingsError("settings", "the file must hold a mapping of settings", str(path))
     return content
+
+
+def _environment() -> dict[str, Any]:
+    try:
+        return EnvSettingsSource(Settings)()
+    except UnreadableVariable as error:
+        raise SettingsError("settings", f"a variable is not JSON: {error}", f"{ENV_PREFIX}*") from error
 
 
 def _merge(overrides: Sequence[str]) -> dict[str, Any]:
