@@ -1,0 +1,128 @@
+"""Candidates out of a file, one after the other: Parquet or JSON lines, columns named by the user.
+
+Promises to hold a small part of the file at a time. One column for a side is a flat text, or the fields that it
+holds; several are fields by their names. Nulls are left out. What cannot be read ends it, with the place; what a
+candidate lacks does not: that is for the gate to reject. Knows no message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.candidates import Row, Side
+from pipeline.errors import DataUnusable
+
+_ROWS_HELD = 4096
+_PARQUET = {".parquet", ".pq"}
+_JSON_LINES = {".jsonl", ".ndjson"}
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which columns make a candidate."""
+
+    id: tuple[str, ...] = ("candidate_id",)
+    """Joined by `:` where they are several."""
+    query: tuple[str, ...] = ("query",)
+    document: tuple[str, ...] = ("document",)
+
+    @property
+    def all(self) -> list[str]:
+        """Each of them once."""
+        return list(dict.fromkeys((*self.id, *self.query, *self.document)))
+
+
+def read_candidates(path: Path, columns: Columns) -> tuple[Iterator[Row], int | None]:
+    """Open a file of candidates.
+
+    Args:
+        path: Parquet or JSON lines, by its name's ending.
+        columns: What makes a candidate.
+
+    Returns:
+        The candidates, read while they are taken, and how many there are, if the file tells.
+
+    Raises:
+        DataUnusable: It cannot be read, or has no such column. The iterator raises it too.
+    """
+    if path.suffix in _PARQUET:
+        return _open_parquet(path, columns)
+    if path.suffix in _JSON_LINES:
+        if not path.is_file():
+            raise DataUnusable(str(path), "there is no such file")
+        return _json_lines(path, columns), None
+    known = ", ".join(sorted(_PARQUET | _JSON_LINES))
+    raise DataUnusable(str(path), f"the name of a file of candidates ends in one of {known}")
+
+
+def _open_parquet(path: Path, columns: Columns) -> tuple[Iterator[Row], int]:
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataUnusable(str(path), f"cannot be read as Parquet: {error}") from error
+    names = file.schema_arrow.names
+    for name in columns.all:
+        if name not in names:
+            raise DataUnusable(str(path), f"there is no column {name!r}; there are {', '.join(names)}")
+    return _parquet(file, path, columns), file.metadata.num_rows
+
+
+def _parquet(file: pq.ParquetFile, path: Path, columns: Columns) -> Iterator[Row]:
+    n = 0
+    with file:
+        try:
+            for batch in file.iter_batches(batch_size=_ROWS_HELD, columns=columns.all):
+                for content in batch.to_pylist():
+                    yield _row(content, columns, f"{path}, row {n}")
+                    n += 1
+        except (pa.ArrowException, OSError) as error:
+            raise DataUnusable(f"{path}, after row {n}", str(error)) from error
+
+
+def _json_lines(path: Path, columns: Columns) -> Iterator[Row]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            here = f"{path}, line {number}"
+            try:
+                content = orjson.loads(line)
+            except orjson.JSONDecodeError as error:
+                raise DataUnusable(here, f"not JSON: {error}") from error
+            if not isinstance(content, dict):
+                raise DataUnusable(here, "not a JSON object")
+            yield _row(content, columns, here)
+
+
+def _row(content: Mapping[str, Any], columns: Columns, here: str) -> Row:
+    parts = [_text(content.get(name), name, here) for name in columns.id]
+    whole = ":".join(part for part in parts if part is not None) if None not in parts else None
+    return Row(whole, _side(content, columns.query, here), _side(content, columns.document, here))
+
+
+def _side(content: Mapping[str, Any], names: Sequence[str], here: str) -> Side:
+    if len(names) == 1:
+        value = content.get(names[0])
+        if not isinstance(value, Mapping):
+            return _text(value, names[0], here)
+        content, names = value, list(value)
+    texts = {name: _text(content.get(name), name, here) for name in names}
+    return {name: text for name, text in texts.items() if text is not None}
+
+
+def _text(value: object, name: str, here: str) -> str | None:
+    """A value as text: numbers as they are written, a list of texts joined by commas."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool | int | float):
+        return str(value)
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return ", ".join(value)
+    raise DataUnusable(here, f"{name!r} is neither text nor a number, but {type(value).__name__}")
