@@ -1,7 +1,8 @@
 """Score: from prepared pieces to what is published. Score, decide, encode.
 
 Promises: every row of a piece leaves as a message, a count or a reject, in source order; a batch that the
-scorer cannot bear is halved down to the row, and that row is rejected. Knows neither Kafka nor the engine.
+scorer cannot bear is halved down to the row, and that row is rejected, as long as the scorer still bears
+another one: a replica that is broken raises, and rejects nothing. Knows neither Kafka nor the engine.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class Score:
         self._scorer = scorer
         self._limits = limits
         self._run = run
+        self._sound: Tokens | None = None  # a pair that this replica has scored
         self._replica = f"{socket.gethostname()}:{os.getpid()}"
         policy = bundle.manifest.policy
         self._context = VerdictContext(
@@ -85,7 +87,7 @@ class Score:
             return
         began = time.monotonic()
         claim, work = item.claim, unpack_work(item.work)
-        scores, failures = _score(self._scorer, Tokens.from_arrow(work.columns))
+        scores, failures = self._score(Tokens.from_arrow(work.columns))
         context = replace(self._context, source=claim.source, mode=claim.mode)
         now_ms = time.time_ns() // 1_000_000
         verdicts = encode_verdicts(work.records, work.origins, scores, context, time_ms=now_ms)
@@ -105,6 +107,18 @@ class Score:
             replica=self._replica,
             lost=item.lost,
         )
+
+    def _score(self, tokens: Tokens) -> tuple[Scores, dict[int, Exception]]:
+        """Score what can be scored; raise if it is not for the pairs that some cannot."""
+        scores, failures = _score(self._scorer, tokens)
+        if self._sound is None and len(failures) < len(tokens):
+            self._sound = tokens.take([next(at for at in range(len(tokens)) if at not in failures)])
+        if failures:
+            # After a failed assertion on a CUDA device every call fails: whatever came would be rejected.
+            if self._sound is None:
+                raise next(iter(failures.values()))
+            self._scorer.score(self._sound)
+        return scores, failures
 
 
 def build(settings: Settings) -> Score:
@@ -131,18 +145,20 @@ def build(settings: Settings) -> Score:
     )
 
 
-def _score(scorer: ScoresPairs, tokens: Tokens) -> tuple[Scores, dict[int, str]]:
+def _score(scorer: ScoresPairs, tokens: Tokens) -> tuple[Scores, dict[int, Exception]]:
     """Score what can be scored; what fails even alone is named, with the reason.
 
     The device's errors (memory, an index out of range) come as RuntimeError or MemoryError.
     """
+    n = len(tokens)
     try:
         return scorer.score(tokens), {}
     except (RuntimeError, MemoryError, IndexError) as error:
-        n = len(tokens)
         if n == 1:
             nothing = np.full(1, NOT_SCORED, np.float32)
-            return Scores(nothing, nothing, np.zeros(1, np.int8)), {0: f"{type(error).__name__}: {error}"}
+            return Scores(nothing, nothing, np.zeros(1, np.int8)), {0: error}
+        if n == 0:
+            raise
     middle = n // 2
     left, left_failed = _score(scorer, tokens.slice(0, middle))
     right, right_failed = _score(scorer, tokens.slice(middle, n))
@@ -155,14 +171,14 @@ def _score(scorer: ScoresPairs, tokens: Tokens) -> tuple[Scores, dict[int, str]]
     return joined, failed
 
 
-def _named(rejected: list[Rejected], origins: Origins, failures: dict[int, str]) -> list[Rejected]:
+def _named(rejected: list[Rejected], origins: Origins, failures: dict[int, Exception]) -> list[Rejected]:
     """Rejects of scores that are not finite; where there never was a score, they say so."""
     if not failures:
         return rejected
     because = {(int(origins.record[at]), int(origins.row[at])): why for at, why in failures.items()}
     return [
-        one._replace(reason=Reason.SCORING_FAILED, detail=because[one.record, one.row])
-        if (one.record, one.row) in because
+        one._replace(reason=Reason.SCORING_FAILED, detail=f"{type(why).__name__}: {why}")
+        if (why := because.get((one.record, one.row))) is not None
         else one
         for one in rejected
     ]

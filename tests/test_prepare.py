@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import pickle
+
+import orjson
+import pytest
+
+from pipeline import link, prepare
+from pipeline.codec import Limits, unpack_work
+from pipeline.errors import BrokerRefused, BundleRefused, SettingsError, TransientError, Undecodable
+from pipeline.prepare import MAX_RECORDS, Prepare, Prepared, load_class
+from pipeline.records import Claim, Mode, Reason, Record, Stage, TopicPartition
+from pipeline.settings import Settings
+from tests.fakes import ArithmeticPreparer, ListReader
+
+SOURCE = TopicPartition("in", 3)
+LIMITS = Limits(max_chars=20, max_message_bytes=40_000, max_reject_bytes=2_000)
+
+
+def message(offset: int, text: str = "50") -> Record:
+    value = orjson.dumps({"candidate_id": f"c-{offset}", "query": "q", "document": text})
+    return Record(offset, 1_700_000_000_000 + offset, b"key", value)
+
+
+def claim(start: int, end: int, **facts: object) -> Claim:
+    return Claim(SOURCE, start, end, 1, Mode.ENFORCE, **facts)
+
+
+def stage(reader: ListReader, *, max_bytes: int = 1 << 20, **how: object) -> Prepare:
+    return Prepare(reader, ArithmeticPreparer(max_chars=20), LIMITS, max_bytes=max_bytes, **how)
+
+
+def pieces(of: Prepare, item: Claim) -> list[tuple[int, int]]:
+    prepared = list(of(item))
+    assert all(isinstance(piece, Prepared) for piece in prepared)
+    return [(piece.claim.start, piece.claim.end) for piece in prepared]
+
+
+def test_a_claim_becomes_one_piece_with_its_records_and_tokens() -> None:
+    records = [message(offset, str(offset)) for offset in (4, 5, 7)]
+    (piece,) = stage(ListReader(records))(claim(4, 9))
+    work = unpack_work(piece.work)
+    assert (piece.claim, piece.lost) == (claim(4, 9), 0)
+    assert work.records == records
+    assert work.origins.candidate_id.to_pylist() == ["c-4", "c-5", "c-7"]
+    assert work.columns.column("token_ids").to_pylist() == [[4], [5], [7]]
+    assert piece.oldest_ms == 1_700_000_000_004
+    assert piece.n_bytes == sum(len(one.value or b"") + len(one.key or b"") for one in records)
+
+
+def test_a_claim_over_the_cap_comes_in_pieces_and_the_same_ones_each_time() -> None:
+    prepared = stage(ListReader([message(offset) for offset in range(10)]), max_bytes=150)
+    first = pieces(prepared, claim(0, 12))
+    assert first == pieces(prepared, claim(0, 12))
+    assert len(first) > 1
+    assert first[0][0] == 0
+    assert first[-1][1] == 12
+    assert [end for _, end in first[:-1]] == [start for start, _ in first[1:]]
+
+
+def test_no_piece_holds_more_records_than_the_cap() -> None:
+    value = message(0).value
+    records = [Record(offset, 0, None, value) for offset in range(MAX_RECORDS + 1)]
+    assert pieces(stage(ListReader(records), max_bytes=1 << 30), claim(0, MAX_RECORDS + 1)) == [
+        (0, MAX_RECORDS),
+        (MAX_RECORDS, MAX_RECORDS + 1),
+    ]
+
+
+def test_what_cannot_be_decoded_or_composed_is_a_value() -> None:
+    records = [Record(0, 0, None, b"not json"), message(1, ""), message(2, "9" * 21), message(3)]
+    (piece,) = stage(ListReader(records))(claim(0, 4))
+    work = unpack_work(piece.work)
+    assert [(one.record, one.reason, one.stage) for one in work.rejected] == [
+        (0, Reason.NOT_JSON, Stage.DECODE),
+        (1, Reason.EMPTY_TEXT, Stage.COMPOSE),
+        (2, Reason.TEXT_TOO_LONG, Stage.COMPOSE),
+    ]
+    assert work.origins.record.tolist() == [3]
+
+
+def test_offsets_that_are_gone_are_counted_and_the_rest_is_read() -> None:
+    reader = ListReader([message(offset) for offset in range(6, 10)], earliest=6)
+    prepared = list(stage(reader)(claim(2, 10)))
+    assert [(one.claim.start, one.claim.end, one.lost) for one in prepared] == [(2, 6, 4), (6, 10, 0)]
+    (gone,) = stage(reader)(claim(0, 5))
+    assert (gone.claim.end, gone.lost, gone.oldest_ms) == (5, 5, None)
+
+
+def test_broker_trouble_gives_the_claim_back_unread() -> None:
+    reader = ListReader([], fails=TransientError("reading", "the broker is away"))
+    (unread,) = stage(reader)(claim(0, 5))
+    assert isinstance(unread, link.Unread)
+    assert unread.claim == claim(0, 5)
+    assert "the broker is away" in unread.because
+
+
+def test_trouble_in_the_middle_gives_back_the_rest_alone() -> None:
+    reader = ListReader([message(offset) for offset in range(10)])
+    came = []
+    for item in stage(reader, max_bytes=150)(claim(0, 10)):
+        came.append(item)
+        reader.fails = TransientError("reading", "the broker is away")
+    first, rest = came
+    assert rest.claim == claim(first.claim.end, 10)
+
+
+@pytest.mark.parametrize("fatal", [BrokerRefused("reading", "no"), Undecodable("in", 3, 0, "a bad checksum")])
+def test_what_the_gate_must_not_go_past_is_said_and_crosses_processes(fatal: Exception) -> None:
+    (halted,) = stage(ListReader([], fails=fatal))(claim(0, 5))
+    assert isinstance(halted, link.Halted)
+    again = pickle.loads(pickle.dumps(halted))
+    assert (again.claim, str(again.error)) == (claim(0, 5), str(fatal))
+
+
+def test_offsets_that_cannot_be_decoded_are_rejected_one_by_one_where_the_settings_say_so() -> None:
+    reader = ListReader([message(0), message(1), message(4)], undecodable=[2, 3])
+    prepared = list(stage(reader, reject_undecodable=True)(claim(0, 5)))
+    assert [(one.claim.start, one.claim.end) for one in prepared] == [(0, 2), (2, 3), (3, 4), (4, 5)]
+    work = unpack_work(prepared[1].work)
+    assert [(one.offset, one.value) for one in work.records] == [(2, None)]
+    assert [one.reason for one in work.rejected] == [Reason.UNDECODABLE_BATCH]
+
+
+def test_a_condemned_claim_is_read_and_rejected_without_a_look_at_it() -> None:
+    (piece,) = stage(ListReader([message(0, "no number at all")]))(claim(0, 1, attempt=3, condemned=True))
+    work = unpack_work(piece.work)
+    assert [(one.row, one.reason) for one in work.rejected] == [(-1, Reason.SCORING_FAILED)]
+    assert len(work.origins.record) == work.columns.num_rows == 0
+
+
+def test_the_first_round_trip_is_passed_on() -> None:
+    assert list(stage(ListReader([]))(link.Warm())) == [link.Warm()]
+
+
+def test_it_is_built_as_the_settings_say() -> None:
+    pool = {"preparer": "tests.fakes:ArithmeticPreparer"}
+    built = prepare.build(Settings(bundle="b", pool=pool, kafka={"bootstrap_servers": "127.0.0.1:1"}))
+    assert isinstance(built, Prepare)
+
+
+def test_a_bundle_that_must_not_be_used_is_refused(tmp_path) -> None:
+    with pytest.raises(BundleRefused, match=str(tmp_path)):
+        prepare.build(Settings(bundle=tmp_path))
+
+
+@pytest.mark.parametrize("name", ["no.such:Class", "tests.fakes:NoSuch", "nonsense", ""])
+def test_a_class_that_is_not_there_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match="no class"):
+        load_class(name)

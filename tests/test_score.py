@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from actors.bundle import Bundle
+from pipeline import link, score
+from pipeline.codec import Limits, unpack_outputs
+from pipeline.errors import BundleRefused
+from pipeline.prepare import Prepare
+from pipeline.records import Action, Claim, Counts, Mode, Reason, Record, Route, Settled, TopicPartition
+from pipeline.score import Score
+from pipeline.settings import Settings
+from tests.fakes import ArithmeticPreparer, ArithmeticScorer, ListReader, PoisonScorer, stand_in_bundle
+
+SOURCE = TopicPartition("in", 3)
+LIMITS = Limits(max_chars=20, max_message_bytes=40_000, max_reject_bytes=2_000)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return stand_in_bundle(tmp_path_factory.mktemp("score"))
+
+
+def message(offset: int, text: object) -> Record:
+    value = orjson.dumps({"candidate_id": f"c-{offset}", "query": "q", "document": str(text)})
+    return Record(offset, 1_700_000_000_000 + offset, b"key", value)
+
+
+def settle(stage: Score, *texts: object, mode: Mode = Mode.ENFORCE) -> Settled:
+    """Prepare and score one claim, from offset 0."""
+    records = [message(offset, text) for offset, text in enumerate(texts)]
+    prepare = Prepare(ListReader(records), ArithmeticPreparer(max_chars=20), LIMITS, max_bytes=1 << 20)
+    (prepared,) = prepare(Claim(SOURCE, 0, len(texts), 1, mode))
+    (settled,) = stage(prepared)
+    assert isinstance(settled, Settled)
+    return settled
+
+
+def arithmetic(bundle: Bundle, **how: object) -> Score:
+    return Score(ArithmeticScorer(bundle.path), bundle, LIMITS, run=9, **how)
+
+
+def poison(bundle: Bundle) -> Score:
+    return Score(PoisonScorer(bundle.path), bundle, LIMITS, run=9)
+
+
+def routes(settled: Settled) -> list[tuple[Route, str]]:
+    """(route, candidate id) of every message."""
+    return [
+        (output.route, orjson.loads(output.value or b"")["candidate_id"])
+        for output in unpack_outputs(settled.outputs)
+    ]
+
+
+def test_each_candidate_goes_where_the_policy_says(bundle: Bundle) -> None:
+    settled = settle(arithmetic(bundle), 50, 150, 250)
+    assert routes(settled) == [(Route.PASS, "c-0"), (Route.REVIEW, "c-1"), (Route.PRUNE, "c-2")]
+    assert settled.counts == Counts(prune=1, review=1, pass_=1, records=3)
+    assert settled.claim == Claim(SOURCE, 0, 3, 1, Mode.ENFORCE)
+    assert settled.oldest_ms == 1_700_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("mode", "route"), [(Mode.OBSERVE, Route.PASS), (Mode.BRAKED, Route.REVIEW), (Mode.ENFORCE, Route.PRUNE)]
+)
+def test_the_mode_of_the_claim_moves_the_message_and_not_the_action(
+    bundle: Bundle, mode: Mode, route: Route
+) -> None:
+    settled = settle(arithmetic(bundle), 300, mode=mode)
+    (output,) = unpack_outputs(settled.outputs)
+    assert output.route is route
+    verdict = orjson.loads(output.value or b"")
+    assert (verdict["action"], verdict["score"]) == (Action.PRUNE, 3.0)
+    assert settled.counts.prune == 1
+
+
+def test_what_passes_is_counted_although_it_is_not_sent(bundle: Bundle) -> None:
+    settled = settle(arithmetic(bundle, emit_pass=False), 50, 250)
+    assert routes(settled) == [(Route.PRUNE, "c-1")]
+    assert settled.counts == Counts(prune=1, pass_=1, records=2)
+
+
+def test_a_text_problem_and_a_score_that_is_no_number_are_rejected_alone(bundle: Bundle) -> None:
+    settled = settle(arithmetic(bundle), "9" * 21, 50, ArithmeticScorer.NOT_A_NUMBER)
+    assert settled.counts == Counts(pass_=1, rejected=2, records=3)
+    assert settled.reasons == {Reason.TEXT_TOO_LONG: 1, Reason.SCORE_NOT_FINITE: 1}
+
+
+def test_a_row_that_the_scorer_cannot_bear_is_found_and_rejected_alone(bundle: Bundle) -> None:
+    settled = settle(poison(bundle), 50, 50, PoisonScorer.RAISES, 250, 50)
+    assert settled.counts == Counts(prune=1, pass_=3, rejected=1, records=5)
+    assert settled.reasons == {Reason.SCORING_FAILED: 1}
+    (reject,) = [one for one in unpack_outputs(settled.outputs) if one.route is Route.REJECT]
+    assert dict(reject.headers)["__connect.errors.offset"] == b"2"
+    assert b"the device gave up" in (dict(reject.headers)["__connect.errors.exception.message"] or b"")
+
+
+def test_a_replica_that_can_score_nothing_any_more_raises_and_rejects_nothing(bundle: Bundle) -> None:
+    """After a failed assertion a CUDA device refuses every call: each row that came was rejected from then on,
+    and the replica, which answered, was never replaced."""
+    stage = poison(bundle)
+    settle(stage, 50)
+    with pytest.raises(RuntimeError):
+        settle(stage, 50, PoisonScorer.BREAKS, 50)
+    with pytest.raises(RuntimeError):
+        settle(stage, 50)
+
+
+def test_a_replica_that_has_not_scored_anything_yet_rejects_nothing(bundle: Bundle) -> None:
+    with pytest.raises(RuntimeError):
+        settle(poison(bundle), PoisonScorer.RAISES)
+
+
+def test_once_it_has_scored_something_a_single_row_can_be_rejected(bundle: Bundle) -> None:
+    stage = poison(bundle)
+    settle(stage, 50)
+    assert settle(stage, PoisonScorer.RAISES).reasons == {Reason.SCORING_FAILED: 1}
+
+
+def test_a_condemned_claim_is_rejected_and_never_scored(bundle: Bundle) -> None:
+    records = [message(0, PoisonScorer.EXITS)]
+    prepare = Prepare(ListReader(records), ArithmeticPreparer(), LIMITS, max_bytes=1 << 20)
+    (prepared,) = prepare(Claim(SOURCE, 0, 1, 1, Mode.ENFORCE, attempt=3, condemned=True))
+    (settled,) = poison(bundle)(prepared)
+    assert settled.reasons == {Reason.SCORING_FAILED: 1}
+    assert settled.counts == Counts(rejected=1, records=1)
+
+
+def test_a_claim_without_records_settles_empty(bundle: Bundle) -> None:
+    prepare = Prepare(ListReader([]), ArithmeticPreparer(), LIMITS, max_bytes=1 << 20)
+    (prepared,) = prepare(Claim(SOURCE, 0, 4, 1, Mode.ENFORCE))
+    (settled,) = arithmetic(bundle)(prepared)
+    assert (settled.counts, unpack_outputs(settled.outputs)) == (Counts(), [])
+    assert settled.oldest_ms is None
+
+
+def test_what_is_no_work_is_passed_on(bundle: Bundle) -> None:
+    unread = link.Unread(Claim(SOURCE, 0, 1, 1, Mode.ENFORCE), "away")
+    stage = arithmetic(bundle)
+    assert [*stage(link.Warm()), *stage(unread)] == [link.Warm(), unread]
+
+
+def test_it_is_built_as_the_settings_say(bundle: Bundle) -> None:
+    settings = Settings(bundle=bundle.path, pool={"scorer": "tests.fakes:ArithmeticScorer"})
+    settled = settle(score.build(settings), 150)
+    (output,) = unpack_outputs(settled.outputs)
+    assert orjson.loads(output.value or b"")["bundle"] == bundle.digest
+
+
+def test_a_bundle_that_must_not_be_used_is_refused(tmp_path: Path) -> None:
+    settings = Settings(bundle=tmp_path, pool={"scorer": "tests.fakes:ArithmeticScorer"})
+    with pytest.raises(BundleRefused, match=str(tmp_path)):
+        score.build(settings)
