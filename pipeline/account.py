@@ -146,11 +146,7 @@ class _Books:
         self._times += np.bincount(place, minlength=len(self._times)).astype(np.int32)
         self._ending[place] = ending[good]
         self._totals[_TALLIES[route]] += len(place)
-        # A repeat is a repeat, not a breach of order: each place counts where it was seen first.
-        places, seen_at = np.unique(place, return_index=True)
-        in_turn = place[np.sort(seen_at)]
-        late = in_turn < np.maximum.accumulate(in_turn) if len(places) else np.zeros(0, np.bool_)
-        self._blame("out_of_order", int(late.sum()), self._named(in_turn[late]))
+        self._check_order(place)
 
     def close(self) -> None:
         """Every candidate must have ended, once."""
@@ -201,6 +197,15 @@ class _Books:
         wanted = np.repeat(~whole, self._held.rows + 1)
         wanted[heads] = whole
         return wanted
+
+    def _check_order(self, place: NDArray[np.int64]) -> None:
+        """Blame what comes after a later one. A repeat does not count: each place is where it came first."""
+        if (np.diff(place) > 0).all():
+            return  # as it should be, and then there is nothing to sort
+        seen_at = np.sort(np.unique(place, return_index=True)[1])
+        in_turn = place[seen_at]
+        late = in_turn[in_turn < np.maximum.accumulate(in_turn)]
+        self._blame("out_of_order", len(late), self._named(late))
 
     def _count_repeats(self, wanted: NDArray[np.bool_]) -> None:
         more = self._times - wanted  # -1 where it is missing

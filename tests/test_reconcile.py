@@ -9,7 +9,7 @@ import pytest
 from kafka import KafkaProducer
 
 from pipeline.candidates import Batching
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, Undecodable
 from pipeline.follow import Follower
 from pipeline.generated import catalogue_messages
 from pipeline.produce import send
@@ -57,8 +57,10 @@ def without(route: Route) -> Callable[[list[Output]], list[Output]]:
     return change
 
 
-def test_a_sound_run_closes_and_adds_up(settings):
-    settle(settings)
+@pytest.mark.parametrize("form", ["arrow", "json"])
+def test_a_sound_run_closes_and_adds_up(settings, form):
+    publish = settings.publish.model_copy(update={"batch_verdicts": form})
+    settle(settings.model_copy(update={"publish": publish}))
     report = reconcile_topics(settings)
     assert report.closed, report.examples
     assert report.candidates == N + N_MALFORMED
@@ -180,6 +182,41 @@ def test_a_follower_sees_what_is_committed_while_it_looks(settings, follower):
     report = follower.report()
     assert report.closed, report.examples
     assert follower.n_seen == report.candidates == N + N_MALFORMED
+
+
+class NotText(str):
+    """A header name that goes over the wire as a byte that UTF-8 does not have."""
+
+    __slots__ = ()
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        return b"\xff"
+
+
+@pytest.fixture
+def undecodable(kafka, topic) -> Settings:
+    """A gate whose input holds a good message, one that no client decodes, and a good one."""
+    settings = gate(kafka.bootstrap_servers, topic, on_undecodable="reject")
+    producer = KafkaProducer(**settings.kafka)
+    value = orjson.dumps({"candidate_id": "a", "query": "boots", "document": "Boot"})
+    for headers in ([], [(NotText("h"), b"")], []):
+        producer.send(settings.topics.input, value, headers=headers, partition=0)
+        producer.flush(timeout=10)
+    producer.close(timeout=5)
+    return settings
+
+
+def test_a_message_that_cannot_be_decoded_has_to_be_rejected_where_the_gate_rejects_it(undecodable):
+    report = reconcile_topics(undecodable, to_end=True)
+    assert report.candidates == report.missing == 3
+    source = undecodable.topics.input
+    assert report.examples == tuple(f"missing: {source}[0]@{at}" for at in ("0#0", "1#-1", "2#0"))
+
+
+def test_a_message_that_cannot_be_decoded_stops_the_account_where_it_stops_the_gate(undecodable):
+    stops = undecodable.gate.model_copy(update={"on_undecodable": "stop"})
+    with pytest.raises(Undecodable, match="@1:"):
+        reconcile_topics(undecodable.model_copy(update={"gate": stops}), to_end=True)
 
 
 def test_a_candidate_as_a_person_would_write_it_closes(kafka, topic):
