@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
@@ -280,8 +281,11 @@ def test_a_transaction_outlives_the_death_of_its_broker():
         producer.confirm()
 
         broker.kill(0)
-        broker.restart(0)
-        producer.commit_offsets({out: 1}, group)
+        with ThreadPoolExecutor(1) as pool:
+            offsets = pool.submit(producer.commit_offsets, {out: 1}, group)
+            time.sleep(1)
+            broker.restart(0)
+            offsets.result(timeout=30)
         producer.commit()
         producer.close()
 
