@@ -12,7 +12,7 @@ import sys
 import typer
 from rich.console import Console
 
-from pipeline.commands import broker, run, status, topics
+from pipeline.commands import broker, demo, produce, reconcile, run, status, topics
 from pipeline.errors import SluiceError
 
 EXIT_TRANSIENT = 75  # EX_TEMPFAIL, as Fenced
@@ -26,7 +26,10 @@ app = typer.Typer(
 )
 app.command()(run.run)
 app.command()(status.status)
+app.command()(reconcile.reconcile)
+app.command()(produce.produce)
 app.command()(broker.broker)
+app.command()(demo.demo)
 app.add_typer(topics.app)
 
 
