@@ -150,7 +150,7 @@ def start_ray(settings: Settings) -> None:
     cluster = settings.ray
     own: dict[str, Any] = {"num_cpus": cluster.num_cpus, "object_store_memory": cluster.object_store_mb << 20}
     ray.init(
-        address=cluster.address,
+        address=cluster.address or "local",  # with None it would join whatever cluster this machine runs
         namespace=cluster.namespace,
         include_dashboard=False,
         logging_level="warning",

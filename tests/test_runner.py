@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pipeline import link, runner
+from pipeline.execution import Execution, Outcome
+from pipeline.records import Claim, Mode, TopicPartition
+from pipeline.runner import ITEM, Claims, Stage
+from pipeline.settings import Settings
+from tests.fakes import stand_in_bundle
+
+CLAIMS = [Claim(TopicPartition("in", 0), n, n + 1, 1, Mode.ENFORCE) for n in range(3)]
+
+
+def items(tables: object) -> list[object]:
+    return [runner._item(table) for table in tables]
+
+
+def test_the_source_is_one_task_on_the_driver_s_node_that_yields_a_block_per_claim() -> None:
+    with link.Link() as opened:
+        source = Claims(opened.address)
+        assert not source.supports_distributed_reads, "the link's socket is on the driver's node"
+        assert source.estimate_inmemory_data_size() is None
+        (task,) = source.get_read_tasks(8)
+        opened.hand(CLAIMS)
+        opened.end()
+        blocks = list(task())
+    assert [block.num_rows for block in blocks] == [1] * 4
+    assert items(blocks) == [link.Warm(), *CLAIMS]
+
+
+def test_a_stage_hands_on_each_item_as_it_comes() -> None:
+    def build():
+        return lambda item: (item + n for n in range(3))
+
+    stage = Stage(build)
+    assert items(stage(runner._row(10))) == [10, 11, 12]
+    assert items(stage(runner._row(20))) == [20, 21, 22]
+
+
+def test_what_crosses_is_one_row_of_bytes() -> None:
+    table = runner._row(CLAIMS[0])
+    assert table.schema == pa.schema([(ITEM, pa.large_binary())])
+    assert items([table]) == CLAIMS[:1]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray warns of its own fields as it builds this
+def test_a_quiet_stream_is_no_failure_and_a_failed_block_is_never_skipped() -> None:
+    data = runner.context()
+    assert data.target_max_block_size == 1
+    assert data.execution_no_progress_timeout_s == -1
+    assert data.max_errored_blocks == 0
+    assert data.max_consecutive_actor_init_deaths == 3
+    assert not data.execution_options.preserve_order
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_on_a_real_engine_claims_come_back_and_the_end_is_clean(tmp_path: Path) -> None:
+    """The broker is away, so each claim comes back unread: through source, Prepare and Score all the same.
+
+    Beside another Ray on this machine the runner joined that one, and failed on its own settings.
+    """
+    settings = Settings(
+        bundle=stand_in_bundle(tmp_path).path,
+        kafka={"bootstrap_servers": "127.0.0.1:1", "bootstrap_timeout_ms": 200},
+        pool={"preparer": "tests.fakes:ArithmeticPreparer", "scorer": "tests.fakes:ArithmeticScorer"},
+        ray={"num_cpus": 2, "object_store_mb": 80},
+    )
+    execution = Execution(1, settings)
+    try:
+        execution.hand(CLAIMS)
+        execution.end()
+        frames: list[link.Frame] = []
+        deadline = time.monotonic() + 120
+        while execution.outcome() is None and time.monotonic() < deadline:
+            frames += execution.take(0.5)
+        assert execution.outcome() is Outcome.FINISHED
+    finally:
+        execution.close()
+    assert link.Warm() in frames
+    unread = [frame.claim for frame in frames if isinstance(frame, link.Unread)]
+    assert sorted(unread, key=lambda claim: claim.start) == CLAIMS
