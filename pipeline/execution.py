@@ -12,12 +12,14 @@ import pickle
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pipeline import link
 from pipeline.process import kill_group
 from pipeline.records import Claim
 from pipeline.settings import Settings
+
+RUNNER = ("-m", "pipeline.runner")
 
 
 class Outcome(enum.StrEnum):
@@ -37,9 +39,10 @@ class Execution:
     Args:
         number: Counts the executions of this gate.
         settings: Handed to the runner.
+        program: What the interpreter is to run, as its arguments.
     """
 
-    def __init__(self, number: int, settings: Settings) -> None:
+    def __init__(self, number: int, settings: Settings, program: Sequence[str] = RUNNER) -> None:
         self.number = number
         self.started_at = self.heard_at = time.monotonic()
         """When it was started, and when it was last heard of: `time.monotonic()`, seconds."""
@@ -50,7 +53,7 @@ class Execution:
         """When it was told to end."""
         self._link = link.Link()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.runner"],
+            [sys.executable, *program],
             stdin=subprocess.PIPE,
             stdout=sys.stderr,  # standard output belongs to whoever runs the gate
             start_new_session=True,  # the terminal's Ctrl-C is for the keeper alone
