@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.codec import Audit
-from pipeline.records import Counts, Route, TopicPartition
+from pipeline.records import Mode, Route, TopicPartition
 from pipeline.sightings import ENDINGS, REJECTED, WHOLE, Stream, Trail
 
 N_EXAMPLES = 10
@@ -86,7 +86,6 @@ def account(
     streams: Iterable[tuple[Stream, Trail]],
     *,
     audits: Sequence[Audit] | None = None,
-    acting: bool = True,
 ) -> Report:
     """Settle the account of one input partition.
 
@@ -94,7 +93,6 @@ def account(
         held: What has to end.
         streams: What was seen of it. A stream of another partition must not be among them.
         audits: Counts per claim, where passes are not sent; None where they are.
-        acting: With audits: whether prunes and reviews are sent. Otherwise they are only counted too.
 
     Returns:
         The report, without what is pending.
@@ -105,7 +103,7 @@ def account(
     if audits is None:
         books.close()
     else:
-        books.close_by_counts(sorted(audits, key=lambda audit: (audit.start, audit.end)), acting=acting)
+        books.close_by_counts(sorted(audits, key=lambda audit: (audit.start, audit.end)))
     return books.report()
 
 
@@ -156,7 +154,7 @@ class _Books:
         self._totals["candidates"] += int(wanted.sum())
         self._count_repeats(wanted)
 
-    def close_by_counts(self, audits: Sequence[Audit], *, acting: bool) -> None:
+    def close_by_counts(self, audits: Sequence[Audit]) -> None:
         """The audits must cover every message once, and what ended must be what they counted."""
         wanted, held = self._wanted(), self._held
         self._count_repeats(wanted)
@@ -178,7 +176,7 @@ class _Books:
                 continue  # retention, or the end of the account, cut it: there is nothing to compare
             left, right = self._first[low], self._first[high]
             found = [int(ended[right] - ended[left]) for ended in by_ending]
-            self._compare(audit.counts, found, int(sums[right] - sums[left]), here, acting=acting)
+            self._compare(audit, found, int(sums[right] - sums[left]), here)
         times = np.repeat(np.cumsum(covered[:-1]), held.rows + 1)
         uncovered = np.flatnonzero(wanted & (times == 0))
         self._blame("missing", len(uncovered), self._named(uncovered))
@@ -212,10 +210,9 @@ class _Books:
         again = np.flatnonzero(more > 0)
         self._blame("repeated", int(more[again].sum()), self._named(again))
 
-    def _compare(
-        self, counts: Counts, found: Sequence[int], n_wanted: int, here: str, *, acting: bool
-    ) -> None:
+    def _compare(self, audit: Audit, found: Sequence[int], n_wanted: int, here: str) -> None:
         """One claim's counts against what it held and what was seen of it."""
+        counts, acting = audit.counts, audit.mode is not Mode.OBSERVE  # observed, all of it passes
         said = counts.scored + counts.rejected
         self._weigh("candidates", n_wanted, said, f"the audit of {here}")
         sent = {"prune": counts.prune, "review": counts.review} if acting else {"prune": 0, "review": 0}

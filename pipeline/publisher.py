@@ -112,7 +112,7 @@ class Publisher:
     def _audit(self, settled: Settled) -> Audit:
         claim = settled.claim
         now_ms = time.time_ns() // 1_000_000
-        return Audit(claim.source, claim.start, claim.end, self._run, settled.counts, now_ms)
+        return Audit(claim.source, claim.start, claim.end, self._run, claim.mode, settled.counts, now_ms)
 
 
 def _next_offsets(batch: Sequence[Settled], assignment: Assignment) -> dict[TopicPartition, int]:

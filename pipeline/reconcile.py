@@ -141,7 +141,7 @@ def reconcile_topics(
             offset, rows = _messages(reader, settings, source, start=first, end=end)
             held = Held(source, first, end, max(end, since.get(source, end)), offset, rows)
             streams, audits = outputs.sightings.of(source), outputs.audits_of(source)
-            total += account(held, streams, audits=audits, acting=settings.gate.enforce)
+            total += account(held, streams, audits=audits)
             total += Report(pending=max(0, extent.last_stable - end))
     return total
 

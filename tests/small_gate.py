@@ -84,7 +84,7 @@ def _outputs(
     outputs = [*verdicts.outputs, *encode_rejects(records, rejected, source, limits, run=run)]
     if settings.topics.audit is not None:
         counts = verdicts.counts._replace(rejected=len(rejected), records=len(records))
-        outputs.append(encode_audit(Audit(source, 0, end, run, counts, time_ms=1)))
+        outputs.append(encode_audit(Audit(source, 0, end, run, context.mode, counts, time_ms=1)))
     return outputs
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.account import N_EXAMPLES, Held, Report, account
 from pipeline.codec import Audit
-from pipeline.records import Counts, Route, TopicPartition
+from pipeline.records import Counts, Mode, Route, TopicPartition
 from pipeline.sightings import ENDINGS, WHOLE, Stream, Trail
 
 SOURCE = TopicPartition("candidates", 2)
@@ -41,8 +42,8 @@ def _ending(route: Route) -> str:
     return "rejected" if route is Route.REJECT else route.value
 
 
-def audit(start: int, end: int, **counts: int) -> Audit:
-    return Audit(SOURCE, start, end, 1, Counts(**counts), time_ms=0)
+def audit(start: int, end: int, mode: Mode = Mode.ENFORCE, **counts: int) -> Audit:
+    return Audit(SOURCE, start, end, 1, mode, Counts(**counts), time_ms=0)
 
 
 def problems(report: Report) -> tuple[int, int, int, int]:
@@ -188,8 +189,8 @@ AUDITS = [
 class TestWherePassesAreNotSent:
     """Then the audits' counts close the account."""
 
-    def settle(self, said: list[Said], audits: list[Audit], *, acting: bool = True) -> Report:
-        return account(held(ROWS), trails(said), audits=audits, acting=acting)
+    def settle(self, said: list[Said], audits: list[Audit]) -> Report:
+        return account(held(ROWS), trails(said), audits=audits)
 
     def test_it_closes_with_every_pass_counted(self):
         report = self.settle(SAID, AUDITS)
@@ -222,10 +223,16 @@ class TestWherePassesAreNotSent:
 
     def test_a_gate_that_only_observes_sends_no_prunes(self):
         rejects = [one for one in SAID if one[0] is Route.REJECT]
-        report = self.settle(rejects, AUDITS, acting=False)
+        observed = [replace(one, mode=Mode.OBSERVE) for one in AUDITS]
+        report = self.settle(rejects, observed)
         assert report.closed
         assert report.pass_ == 5
-        assert self.settle(SAID, AUDITS, acting=False).unexpected == 2
+        assert self.settle(SAID, observed).unexpected == 2
+
+    def test_a_run_in_which_the_gate_began_to_act_closes(self):
+        """The mode was taken from the settings for the whole run, and a run that changed it never closed."""
+        before_and_after = [AUDITS[0], replace(AUDITS[1], mode=Mode.OBSERVE)]
+        assert self.settle(SAID, before_and_after).closed
 
     def test_an_audit_beyond_what_was_committed_is_unexpected(self):
         assert self.settle(SAID, [*AUDITS, audit(6, 9, pass_=3)]).unexpected == 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import orjson
 
 from pipeline.errors import InputError
-from pipeline.records import Counts, Output, Reason, Route, TopicPartition
+from pipeline.records import Counts, Mode, Output, Reason, Route, TopicPartition
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,8 @@ class Audit:
     end: int
     """One past the last offset."""
     run: int
+    mode: Mode
+    """How far the model was allowed to act: whether what the policy said was also done."""
     counts: Counts
     time_ms: int
     """When it was counted, epoch milliseconds."""
@@ -37,6 +39,7 @@ def encode_audit(audit: Audit) -> Output:
         "start": audit.start,
         "end": audit.end,
         "run": audit.run,
+        "mode": audit.mode.value,
         "records": counts.records,
         "prune": counts.prune,
         "review": counts.review,
@@ -64,10 +67,11 @@ def parse_audit(value: bytes) -> Audit:
         source = TopicPartition(str(said["source_topic"]), int(said["source_partition"]))
         counts = Counts(*(int(said[name]) for name in ("prune", "review", "pass", "rejected", "records")))
         start, end, run, time_ms = (int(said[name]) for name in ("start", "end", "run", "time_ms"))
+        mode = Mode(said["mode"])
     except orjson.JSONDecodeError as error:
         raise InputError(Reason.NOT_JSON, "the audit is not JSON") from error
     except KeyError as missing:
         raise InputError(Reason.MISSING_FIELD, f"the audit has no field {missing}") from missing
     except (TypeError, ValueError) as error:
         raise InputError(Reason.WRONG_TYPE, "a field of the audit has the wrong type") from error
-    return Audit(source, start, end, run, counts, time_ms)
+    return Audit(source, start, end, run, mode, counts, time_ms)

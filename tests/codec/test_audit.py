@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from pipeline.codec import Audit, encode_audit, parse_audit
 from pipeline.errors import InputError
-from pipeline.records import Counts, Reason, Route, TopicPartition
+from pipeline.records import Counts, Mode, Reason, Route, TopicPartition
 
-AUDIT = Audit(TopicPartition("candidates", 3), 10, 20, 1, Counts(1, 2, 3, 4, 9), 123)
+AUDIT = Audit(TopicPartition("candidates", 3), 10, 20, 1, Mode.ENFORCE, Counts(1, 2, 3, 4, 9), 123)
 
 
 def test_an_audit_says_how_the_rows_of_a_range_ended():
@@ -25,6 +25,7 @@ def test_an_audit_says_how_the_rows_of_a_range_ended():
         "run": 1,
         "records": 9,
         "prune": 1,
+        "mode": "enforce",
         "review": 2,
         "pass": 3,
         "rejected": 4,
@@ -35,9 +36,9 @@ def test_an_audit_says_how_the_rows_of_a_range_ended():
 NUMBERS = st.integers(0, 2**62)
 
 
-@given(st.text(), *[NUMBERS] * 5, st.lists(NUMBERS, min_size=5, max_size=5))
-def test_parses_what_was_encoded(topic, partition, start, end, run, time_ms, counts):
-    audit = Audit(TopicPartition(topic, partition), start, end, run, Counts(*counts), time_ms)
+@given(st.text(), *[NUMBERS] * 5, st.sampled_from(Mode), st.lists(NUMBERS, min_size=5, max_size=5))
+def test_parses_what_was_encoded(topic, partition, start, end, run, time_ms, mode, counts):
+    audit = Audit(TopicPartition(topic, partition), start, end, run, mode, Counts(*counts), time_ms)
     assert parse_audit(encode_audit(audit).value) == audit
 
 
@@ -49,6 +50,7 @@ def test_parses_what_was_encoded(topic, partition, start, end, run, time_ms, cou
         (b"{}", Reason.MISSING_FIELD),
         (encode_audit(AUDIT).value.replace(b"10", b"null"), Reason.WRONG_TYPE),
         (encode_audit(AUDIT).value.replace(b"10", b'"x"'), Reason.WRONG_TYPE),
+        (encode_audit(AUDIT).value.replace(b"enforce", b"asleep"), Reason.WRONG_TYPE),
     ],
 )
 def test_refuses_what_is_no_audit(value, reason):

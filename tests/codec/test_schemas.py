@@ -72,5 +72,5 @@ def test_the_arrow_verdict_has_the_schema_s_fields():
 
 
 def test_an_audit_satisfies_its_schema():
-    audit = Audit(TopicPartition("candidates", 0), 0, 10, 0, Counts(1, 2, 3, 4, 10), 123)
+    audit = Audit(TopicPartition("candidates", 0), 0, 10, 0, Mode.ENFORCE, Counts(1, 2, 3, 4, 10), 123)
     AUDIT.validate(orjson.loads(encode_audit(audit).value))
