@@ -21,11 +21,17 @@ def open_bundle(settings: Settings) -> Bundle:
 
     Raises:
         BundleRefused: It must not be used.
+        SettingsError: Its longest pair does not fit `pool.budget_tokens`.
     """
     try:
-        return Bundle.open(settings.bundle)
+        bundle = Bundle.open(settings.bundle)
     except ActorError as error:
         raise BundleRefused(str(settings.bundle), str(error)) from error
+    longest, budget = bundle.manifest.max_tokens, settings.pool.budget_tokens
+    if longest > budget:
+        problem = f"{budget} tokens hold no pair of this bundle, which has up to {longest}; allow as many"
+        raise SettingsError("pool.budget_tokens", problem, SOURCE)
+    return bundle
 
 
 def destinations(settings: Settings) -> dict[Route, Destination]:

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from actors.bundle import Bundle, write_bundle
+from pipeline import startup
+from pipeline.errors import BrokerUnreachable, BundleRefused, SettingsError
+from pipeline.publisher import Destination
+from pipeline.records import Route
+from pipeline.settings import Settings
+from tests.fakes import stand_in_bundle
+
+if TYPE_CHECKING:
+    from pipeline.kafka.embedded import EmbeddedKafka
+
+Make = Callable[..., Settings]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return stand_in_bundle(tmp_path_factory.mktemp("startup"))
+
+
+# --- the bundle
+
+
+def test_a_bundle_that_is_whole_is_opened(bundle: Bundle) -> None:
+    assert startup.open_bundle(Settings(bundle=bundle.path)) == bundle
+
+
+def test_a_bundle_that_was_altered_is_refused_with_the_name_of_the_file(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    altered = shutil.copytree(bundle.path, tmp_path / "altered")
+    (altered / "model.safetensors").write_text("other weights")
+    with pytest.raises(BundleRefused, match=r"model\.safetensors was altered") as refused:
+        startup.open_bundle(Settings(bundle=altered))
+    assert str(altered) in str(refused.value)
+
+
+def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleRefused, match=str(tmp_path)):
+        startup.open_bundle(Settings(bundle=tmp_path))
+
+
+def test_a_token_budget_below_the_longest_pair_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    """Every replica refused it while it was built, and the gate ended with three failed starts."""
+    manifest = replace(bundle.manifest, max_tokens=600, files={})
+    long = write_bundle(tmp_path / "long", model_folder=bundle.path, manifest=manifest)
+    with pytest.raises(SettingsError, match="600") as refused:
+        startup.open_bundle(Settings(bundle=long.path, pool={"budget_tokens": 599}))
+    assert refused.value.setting == "pool.budget_tokens"
+    assert startup.open_bundle(Settings(bundle=long.path, pool={"budget_tokens": 600})) == long
+
+
+# --- the broker
+
+
+def test_without_a_broker_the_addresses_are_named() -> None:
+    kafka = {"bootstrap_servers": "127.0.0.1:1", "bootstrap_timeout_ms": 300}
+    with pytest.raises(BrokerUnreachable, match=r"127\.0\.0\.1:1"):
+        startup.destinations(Settings(bundle="b", kafka=kafka))
+
+
+@pytest.mark.parametrize("kafka", [{}, {"bootstrap_servers": "a:1", "bootstrap_srevers": "b:1"}])
+def test_a_wrong_kafka_setting_is_refused_by_name(kafka: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=r"kafka\.bootstrap_s"):
+        startup.destinations(Settings(bundle="b", kafka=kafka))
+
+
+@pytest.fixture
+def make(kafka: EmbeddedKafka, topic: Callable[..., str]) -> Make:
+    """Settings whose topics exist, with so many partitions each: `make(input=2, prune=3)`."""
+
+    def settings(*, fold_partitions: bool = False, **partitions: int) -> Settings:
+        wanted = {"input": 1, "prune": 1, "review": 1, "pass": 1, "reject": 1} | partitions
+        topics: dict[str, Any] = {name: topic(n) if n else f"absent-{name}" for name, n in wanted.items()}
+        topics["fold_partitions"] = fold_partitions
+        return Settings(bundle="b", kafka={"bootstrap_servers": kafka.bootstrap_servers}, topics=topics)
+
+    return settings
+
+
+@pytest.mark.kafka
+def test_every_route_that_is_on_has_its_topic_and_partitions(make: Make) -> None:
+    settings = make(input=2, prune=2, review=3, reject=2, audit=2, **{"pass": 4})
+    found = startup.destinations(settings)
+    topics = settings.topics
+    assert found == {
+        Route.PRUNE: Destination(topics.prune, 2),
+        Route.REVIEW: Destination(topics.review, 3),
+        Route.PASS: Destination(topics.pass_, 4),
+        Route.REJECT: Destination(topics.reject, 2),
+        Route.AUDIT: Destination(topics.audit, 2),
+    }
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("name", ["input", "review", "pass", "audit"])
+def test_a_missing_topic_is_refused_by_the_name_of_its_setting(make: Make, name: str) -> None:
+    with pytest.raises(SettingsError, match=f"absent-{name}") as refused:
+        startup.destinations(make(**{name: 0}))
+    assert refused.value.setting == f"topics.{name}"
+    assert "sluice topics create" in refused.value.problem
+
+
+@pytest.mark.kafka
+def test_an_output_with_fewer_partitions_than_the_input_is_refused_unless_they_may_be_shared(
+    make: Make,
+) -> None:
+    partitions = {"input": 2, "prune": 2, "review": 2, "pass": 2, "reject": 1}
+    with pytest.raises(SettingsError, match="1 partitions, the input has 2") as refused:
+        startup.destinations(make(**partitions))
+    assert refused.value.setting == "topics.reject"
+    found = startup.destinations(make(fold_partitions=True, **partitions))
+    assert found[Route.REJECT].n_partitions == 1
