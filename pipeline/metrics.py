@@ -173,7 +173,9 @@ class Metrics:
         """Record what a claim took in each stage, and which replica answered."""
         self._stage.labels("prepare").observe(settled.prepare_s)
         self._stage.labels("score").observe(settled.score_s)
-        self._seen = {**self._seen, settled.replica: self._clock()}
+        now = self._clock()
+        recent = {replica: at for replica, at in self._seen.items() if now - at < 60}
+        self._seen = {**recent, settled.replica: now}
 
     def dropped(self) -> None:
         """Record a result that came too late for its assignment."""
