@@ -27,6 +27,8 @@ class Outcome(enum.StrEnum):
 
     FINISHED = "finished"
     """It was told to end, and did."""
+    NEVER_WARM = "never_warm"
+    """It ended, by itself or not, before its pool had answered: no claim can be the reason."""
     FAILED = "failed"
     """It gave up by itself: one of its claims may be the reason."""
     KILLED = "killed"
@@ -99,9 +101,11 @@ class Execution:
         code = self._process.poll()
         if code is None or self._link.waiting:
             return None
-        if code < 0:
-            return Outcome.KILLED
-        return Outcome.FINISHED if code == 0 and self.ending_since is not None else Outcome.FAILED
+        if code == 0 and self.ending_since is not None:
+            return Outcome.FINISHED
+        if not self.warm:
+            return Outcome.NEVER_WARM
+        return Outcome.KILLED if code < 0 else Outcome.FAILED
 
     def close(self) -> None:
         """Kill what is left and close the link. May be called again."""

@@ -168,7 +168,7 @@ class Supervisor:
                 return self._kill(execution, "does not end", Outcome.KILLED)
         elif not execution.warm:
             if age > budget.start_s:
-                return self._kill(execution, "does not warm up", Outcome.FAILED)
+                return self._kill(execution, "does not warm up", Outcome.NEVER_WARM)
         elif n_out and now - max(execution.heard_at, self._empty_at) > budget.hang_s:
             return self._kill(execution, f"holds {n_out} claims and gives none back", Outcome.FAILED)
         elif age > budget.max_age_s or execution.n_results >= budget.max_results:
@@ -188,8 +188,8 @@ class Supervisor:
         logger.info("execution %d: %s", execution.number, outcome)
         self._metrics.ended_execution(outcome)
         self._paused_at = self._clock()
-        if not execution.warm and execution.ending_since is None:
-            self._failed_starts += 1  # whatever ended it: a crash of the interpreter looks like a kill
+        if outcome is Outcome.NEVER_WARM:
+            self._failed_starts += 1
         execution.close()
         self._execution = None
         if self._failed_starts >= MAX_FAILED_STARTS:

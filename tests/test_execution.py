@@ -83,8 +83,10 @@ def test_when_it_was_last_heard_of_is_known(execution: Execution) -> None:
     assert execution.heard_at == heard_at, "silence is no sign of life"
 
 
-def test_one_that_cannot_start_has_failed() -> None:
-    stillborn = Execution(1, Settings(bundle="b"), ("-c", "raise SystemExit(3)"))
+@pytest.mark.parametrize("program", ["raise SystemExit(3)", "import os; os.kill(os.getpid(), 11)"])
+def test_one_that_ends_before_it_is_warm_is_told_apart_however_it_ends(program: str) -> None:
+    """A crash by a signal counted as a kill, and the runner was started again for ever."""
+    stillborn = Execution(1, Settings(bundle="b"), ("-c", program))
     take(stillborn, lambda _: stillborn.outcome())
-    assert stillborn.outcome() is Outcome.FAILED
+    assert stillborn.outcome() is Outcome.NEVER_WARM
     stillborn.close()

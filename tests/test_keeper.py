@@ -88,7 +88,7 @@ class Bench:
     def _start(self, number: int) -> FakeExecution:
         execution = _Answering(number, self) if self.answers else FakeExecution(number)
         if self.stillborn:
-            execution.ended = Outcome.FAILED
+            execution.ended = Outcome.NEVER_WARM
         else:
             execution.give(Warm())
         self.executions.append(execution)
@@ -503,6 +503,21 @@ def test_the_pool_is_let_go_when_idle_and_brought_back_when_candidates_come(bund
         bench.turn(session, lambda: len(bench.executions) == 2 and bench.execution.handed)
         bench.give(bench.execution.handed)
         bench.turn(session, lambda: bench.committed == 5)
+
+
+def test_failed_starts_say_nothing_about_the_claims_that_were_handed_out_meanwhile(bundle: Bundle) -> None:
+    """At a trickle two failed starts in a row condemned the one row that waited for the third."""
+    bench = Bench(bundle, end=1)
+    bench.stillborn = True
+    with bench.open() as session:
+        bench.turn(session, lambda: len(bench.executions) == 3)
+        bench.executions[-1].ended = None
+        bench.execution.give(Warm())
+        bench.turn(session, lambda: bench.execution.handed)
+        assert len(bench.handed()) > 1
+        assert {(claim.attempt, claim.condemned) for claim in bench.handed()} == {(1, False)}
+        bench.give(bench.execution.handed)
+        bench.turn(session, lambda: bench.committed == 1)
 
 
 def test_executions_that_never_start_stop_the_gate(bundle: Bundle) -> None:

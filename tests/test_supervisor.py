@@ -71,11 +71,11 @@ def test_claims_go_to_the_execution_that_runs() -> None:
     assert execution.handed == [CLAIM]
 
 
-def test_one_that_does_not_warm_up_has_failed() -> None:
+def test_one_that_does_not_warm_up_is_replaced() -> None:
     bench = Bench()
     bench.tend()
     assert bench.tend(BUDGET.start_s) is None
-    assert bench.tend(1) is Outcome.FAILED
+    assert bench.tend(1) is Outcome.NEVER_WARM
     assert bench.running.killed
     assert bench.running.closed
 
@@ -159,16 +159,14 @@ def test_the_pause_is_what_candidates_waited_and_not_what_the_pool_was_idle() ->
     assert bench.pause_sum() == "12.0"
 
 
-@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.KILLED])
-def test_executions_that_never_get_warm_stop_the_gate(outcome: Outcome) -> None:
-    """A runner that crashed by a signal counted as killed, and was started again for ever."""
+def test_executions_that_never_get_warm_stop_the_gate() -> None:
     bench = Bench()
     for _ in range(MAX_FAILED_STARTS - 1):
         bench.tend()
-        bench.running.ended = outcome
-        assert bench.tend() is outcome
+        bench.running.ended = Outcome.NEVER_WARM
+        assert bench.tend() is Outcome.NEVER_WARM
     bench.tend()
-    bench.running.ended = outcome
+    bench.running.ended = Outcome.NEVER_WARM
     with pytest.raises(ExecutionFailed) as failed:
         bench.tend()
     assert failed.value.n_starts == MAX_FAILED_STARTS
@@ -179,7 +177,7 @@ def test_one_that_got_warm_forgives_the_failed_starts_before_it() -> None:
     bench = Bench()
     for _ in range(3 * MAX_FAILED_STARTS):
         bench.tend()
-        bench.running.ended = Outcome.FAILED
+        bench.running.ended = Outcome.NEVER_WARM
         bench.tend()
         bench.warm_up().ended = Outcome.FAILED
         assert bench.tend() is Outcome.FAILED
