@@ -3,6 +3,8 @@
 * `BundleError`: the folder cannot be trusted or used. Nothing is ever scored with it.
 * `ScoringError`: a replica cannot work as it was set up.
 
+Beside them: what making a bundle can meet.
+
 Text that cannot be scored is no error: it is a `pairs.TextProblem`, a value. Constructors pass their
 facts to `super().__init__`, so that every error survives pickling between processes.
 """
@@ -73,6 +75,23 @@ class CalibrationFailed(ActorError):
 
     def __str__(self) -> str:
         return f"cannot calibrate on {self.n_severe} severe and {self.n_other} other pairs: {self.problem}"
+
+
+class ExtraMissing(ActorError):
+    """An optional part of the installation is needed and not there.
+
+    Args:
+        extra: Name of the extra, such as `train`.
+        module: The module that was not found.
+    """
+
+    def __init__(self, extra: str, module: str) -> None:
+        super().__init__(extra, module)
+        self.extra = extra
+        self.module = module
+
+    def __str__(self) -> str:
+        return f"no module {self.module!r} here; install what this needs with: pip install 'sluice[{self.extra}]'"
 
 
 class ScoringError(ActorError):
