@@ -10,6 +10,7 @@ held to the next. It exits 0 when the keeper ends the claims, and 1 when the exe
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import pickle
@@ -24,6 +25,7 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, Datasource, ReadTask
 from ray.data.block import BlockMetadata
+from ray.exceptions import RayError
 
 from pipeline import link, prepare, score
 from pipeline.process import die_with_parent
@@ -68,6 +70,9 @@ class Stage:
 
     def __init__(self, build: Callable[[], Work]) -> None:
         self._work = build()
+        # What was imported and loaded is never garbage. Reading is a third faster when it is not looked at
+        # (300-byte messages, 2 cores: 101,000 messages per CPU second against 74,000).
+        gc.freeze()
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """Work on one item."""
@@ -132,14 +137,22 @@ def main() -> int:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # ray.init had replaced it
         quiet()
         context()
-        rows = flow(job.address, settings).iter_batches(
-            batch_size=None, batch_format="pyarrow", prefetch_batches=0
-        )
-        for batch in rows:
-            for item in batch.column(ITEM):
-                results.send_bytes(item.as_buffer())
+        try:
+            for item in rows(flow(job.address, settings)):
+                results.send_bytes(item)
+        except RayError as error:
+            # Its last line says what happened; what comes before is Ray's own stack, over several processes.
+            reason = str(error).strip().rpartition("\n")[2]
+            print(f"execution {job.execution}: {type(error).__name__}: {reason}", file=sys.stderr)
+            return 1
     ray.shutdown()
     return 0
+
+
+def rows(dataset: Dataset) -> Iterator[pa.Buffer]:
+    """What comes out of the flow, item by item, as it comes."""
+    batches = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+    return (item.as_buffer() for batch in batches for item in batch.column(ITEM))
 
 
 def start_ray(settings: Settings) -> None:

@@ -122,14 +122,14 @@ class Lab:
         arguments = [part for override in overrides for part in ("--set", override)]
         return Gate([*arguments, *options], self._folder / f"gate-{self._n_gates}.log")
 
-    def produce(self, n: int, *, first: int = 0, text: str = "boot") -> None:
+    def produce(self, n: int, *, first: int = 0) -> None:
         """Send candidates, spread over the partitions."""
-        self.send(
-            orjson.dumps(
-                {"candidate_id": f"c{i}", "query": f"red shoes {i % 7}", "document": f"{text} no. {i}"}
-            )
-            for i in range(first, first + n)
-        )
+        self.send(self.candidate(i, document=f"boot no. {i}") for i in range(first, first + n))
+
+    @staticmethod
+    def candidate(i: int, *, document: str) -> bytes:
+        """One candidate's message."""
+        return orjson.dumps({"candidate_id": f"c{i}", "query": f"red shoes {i % 7}", "document": document})
 
     def send(self, values: Iterable[bytes]) -> None:
         """Send messages as they are, spread over the partitions."""
