@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
+import pickle
 import queue
 import secrets
 import socket
@@ -162,8 +163,8 @@ class Link:
             knock.connect(self.address.path)  # closing a socket does not wake who accepts on it
         self._listener.close()
         for line in list(self._lines.values()):
-            with contextlib.suppress(OSError), line:  # the runner may have hung up first
-                line.shutdown(socket.SHUT_RDWR)  # wakes the thread that uses the connection
+            _hang_up(line)
+            line.close()
         self._folder.cleanup()
 
     def _accept(self) -> None:
@@ -183,10 +184,14 @@ class Link:
 
     def _read(self, results: Connection) -> None:
         """In a thread of its own: a runner that stands still in the middle of a frame holds up nobody."""
-        with results, contextlib.suppress(OSError, EOFError):
-            while True:
-                self._frames.put(results.recv())
-        self._frames.put(None)
+        try:
+            # After a frame that cannot be read the line is cut: the runner notices, and fails.
+            with results, contextlib.suppress(OSError, EOFError, pickle.UnpicklingError):
+                while True:
+                    self._frames.put(results.recv())
+        finally:
+            _hang_up(self._lines[Role.RESULTS])
+            self._frames.put(None)
 
     def _feed(self, source: Connection) -> None:
         with source, contextlib.suppress(OSError):  # the runner is gone: its claims are in the ledger
@@ -195,6 +200,12 @@ class Link:
                 source.send(claim)
                 if claim is None:
                     return
+
+
+def _hang_up(line: socket.socket) -> None:
+    """End a connection for both sides; wakes the thread that uses it."""
+    with contextlib.suppress(OSError):  # the other side was first
+        line.shutdown(socket.SHUT_RDWR)
 
 
 def claims(address: Address) -> Iterable[Claim]:

@@ -126,3 +126,12 @@ def test_closing_wakes_the_threads_of_a_runner_that_says_nothing() -> None:
         while set(threading.enumerate()) - before and time.monotonic() < deadline:
             time.sleep(0.01)
         assert not set(threading.enumerate()) - before
+
+
+def test_a_frame_that_cannot_be_read_ends_the_link_and_the_runner_notices() -> None:
+    with Link() as link, link.address.connect(Role.RESULTS) as results:
+        results.send(Warm())
+        results.send_bytes(b"no pickle")
+        assert taken(link) == [Warm()]
+        with pytest.raises(BrokenPipeError):
+            results.send(Warm())
