@@ -36,6 +36,9 @@ class Brake:
     def judge(self, counts: Counts) -> bool:
         """Count what one claim would prune.
 
+        Args:
+            counts: The policy's actions, of one claim or a piece of it.
+
         Returns:
             True where this tripped the brake: only the first time, until it is lifted.
         """

@@ -81,6 +81,9 @@ class Ledger:
     def hand_out(self, claim: Claim) -> None:
         """Book a new claim. It must start where the partition was cut last.
 
+        Args:
+            claim: Of this assignment.
+
         Raises:
             InvariantBroken: It is of another assignment, or leaves a gap, or overlaps.
         """
@@ -93,6 +96,10 @@ class Ledger:
 
     def replace(self, old: Claim, *new: Claim) -> None:
         """Book `new` claims, which together cover exactly `old`, in its place.
+
+        Args:
+            old: A claim that is out, as it was booked.
+            *new: In offset order.
 
         Raises:
             InvariantBroken: `old` is not out, or `new` does not cover it.
@@ -107,6 +114,9 @@ class Ledger:
 
     def accept(self, settled: Settled) -> bool:
         """Book a claim, or any piece of one, that came back.
+
+        Args:
+            settled: What came back; kept until it is released.
 
         Returns:
             False where it is of another assignment, or came back before: it has to be dropped.
@@ -127,6 +137,9 @@ class Ledger:
     def set_apart(self, piece: Claim) -> bool:
         """Book a piece of what is out as a claim of its own, which can be handed out again by itself.
 
+        Args:
+            piece: A claim that is out, or any part of one.
+
         Returns:
             False where it is of another assignment, or came back before: there is nothing to hand out.
 
@@ -141,6 +154,9 @@ class Ledger:
 
         Args:
             max_messages: Stop taking once this many records are in it; at least one piece is given.
+
+        Returns:
+            What to publish next.
         """
         released: list[Settled] = []
         n_messages = 0
@@ -154,7 +170,10 @@ class Ledger:
         return released
 
     def commit(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Book what a transaction committed: the next offset of each partition in it.
+        """Book what a transaction committed.
+
+        Args:
+            positions: The next offset of each partition in it.
 
         Raises:
             InvariantBroken: A position does not increase, or runs ahead of what was released.

@@ -70,6 +70,12 @@ class Address:
     def connect(self, role: Role) -> Connection:
         """Open one connection; each role may be taken once per link.
 
+        Args:
+            role: What it is for.
+
+        Returns:
+            The connection; the caller closes it.
+
         Raises:
             OSError: The keeper is gone.
             multiprocessing.AuthenticationError: The key is wrong.

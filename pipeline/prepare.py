@@ -144,6 +144,12 @@ class Prepare:
 def build(settings: Settings) -> Prepare:
     """Prepare as the settings describe it; opens the bundle.
 
+    Args:
+        settings: Of the gate.
+
+    Returns:
+        The stage; it connects to the broker with its first claim.
+
     Raises:
         BundleRefused: The bundle must not be used.
     """
@@ -162,7 +168,13 @@ def build(settings: Settings) -> Prepare:
 
 
 def load_class(name: str) -> Callable[..., Any]:
-    """The class that a setting names as `module:name`.
+    """The class that a setting names.
+
+    Args:
+        name: `module:name`.
+
+    Returns:
+        The class.
 
     Raises:
         SettingsError: There is none.

@@ -81,6 +81,9 @@ class Publisher:
 
         Otherwise a crash before the first commit would begin at another end of a topic that has grown.
 
+        Args:
+            assignment: Its `fresh` positions are committed.
+
         Raises:
             TransientError: The outcome is unknown: build the session anew.
             Fenced: Another gate has taken over.

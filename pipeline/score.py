@@ -124,6 +124,12 @@ class Score:
 def build(settings: Settings) -> Score:
     """Score as the settings describe it; loads the model.
 
+    Args:
+        settings: Of the gate.
+
+    Returns:
+        The stage, ready to score.
+
     Raises:
         BundleRefused: The bundle, or the device, must not be used.
     """

@@ -37,6 +37,13 @@ class Session:
     def open(cls, settings: Settings, destinations: dict[Route, Destination]) -> Session:
         """Build one in the start order. Blocks for a few round trips.
 
+        Args:
+            settings: Of the gate.
+            destinations: Where each route goes, see `startup`.
+
+        Returns:
+            The session, to be entered.
+
         Raises:
             TransientError: The broker did not answer in time.
             BrokerUnreachable: No broker answers.

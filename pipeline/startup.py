@@ -19,6 +19,12 @@ SOURCE = "the settings"
 def open_bundle(settings: Settings) -> Bundle:
     """Open the bundle, every digest checked.
 
+    Args:
+        settings: Of the gate.
+
+    Returns:
+        The bundle.
+
     Raises:
         BundleRefused: It must not be used.
         SettingsError: Its longest pair does not fit `pool.budget_tokens`.
@@ -36,6 +42,9 @@ def open_bundle(settings: Settings) -> Bundle:
 
 def destinations(settings: Settings) -> dict[Route, Destination]:
     """Where each route goes, after a look at the broker.
+
+    Args:
+        settings: Of the gate.
 
     Returns:
         One entry per route that is switched on.
