@@ -93,19 +93,17 @@ class BundleRefused(FatalError):
     """The bundle's folder is incomplete, altered or of another format.
 
     Args:
-        path: The bundle's folder.
-        problem: What is wrong.
+        problem: What is wrong, with the folder's name.
     """
 
     exit_code = 78
 
-    def __init__(self, path: str, problem: str) -> None:
-        super().__init__(path, problem)
-        self.path = path
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
         self.problem = problem
 
     def __str__(self) -> str:
-        return f"bundle {self.path}: {self.problem}"
+        return f"{self.problem}; name another with bundle"
 
 
 class BrokerUnreachable(FatalError):
@@ -332,6 +330,26 @@ class ExecutionFailed(FatalError):
         return (
             f"{self.n_starts} executions in a row died before their pool was warm; what the runner wrote "
             "above says why, most often memory, the device or the bundle's path on the nodes"
+        )
+
+
+class ReplicasKeepDying(FatalError):
+    """One row after the other brought its replica down: it is not the rows.
+
+    Args:
+        n_condemned: Rows in a row that could not be scored, with none between them that could.
+        latest: The latest of them, as `topic[partition]@[start,end)`.
+    """
+
+    def __init__(self, n_condemned: int, latest: str) -> None:
+        super().__init__(n_condemned, latest)
+        self.n_condemned = n_condemned
+        self.latest = latest
+
+    def __str__(self) -> str:
+        return (
+            f"{self.n_condemned} claims in a row ended their replica, {self.latest} the latest, and none was "
+            "scored: most often memory or the device; what the runner wrote above says more"
         )
 
 

@@ -13,9 +13,14 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from pipeline.errors import ReplicasKeepDying
 from pipeline.ledger import Ledger
 from pipeline.records import Claim, Mode, Settled, TopicPartition
 
+FIRST_OFFSETS = 16
+"""Most offsets in a claim before the first one has come back: an offset may hold one candidate or thousands."""
+MAX_CONDEMNED = 5
+"""Claims condemned in a row, with none scored between them, before it is taken for a broken machine."""
 SMOOTHING = 0.2
 """Weight of the newest claim in the moving averages: about the last five count."""
 
@@ -46,12 +51,15 @@ class Planner:
         self._waiting: deque[Claim] = (
             deque()
         )  # to be handed out again; each is out in the ledger, as it is here
+        self._n_condemned = 0
         self._turn = 0
         self._seconds_per_offset: float | None = None
         self._bytes_per_offset = 0.0
 
     def observe(self, settled: Settled) -> None:
         """Learn speed and size from a claim that came back."""
+        if settled.counts.scored:
+            self._n_condemned = 0
         n_offsets = settled.claim.n_offsets
         seconds, size = settled.score_s / n_offsets, settled.n_bytes / n_offsets
         if self._seconds_per_offset is None:
@@ -77,11 +85,17 @@ class Planner:
         """Hand what is out one at a time: one of the claims may have brought its execution down.
 
         A claim that fails alone, having failed before, is halved; a single row that does is condemned.
+
+        Raises:
+            ReplicasKeepDying: So many were condemned in a row that it cannot be the rows.
         """
         failed = self._handed(ledger)
         pieces = [replace(claim, attempt=claim.attempt + 1) for claim in failed]
         if len(failed) == 1 and failed[0].attempt > 1:
             pieces = _halves(pieces[0])
+        self._n_condemned += sum(piece.condemned for piece in pieces)
+        if self._n_condemned >= MAX_CONDEMNED:
+            raise ReplicasKeepDying(self._n_condemned, str(pieces[0]))
         _book(ledger, failed, pieces)
         self._waiting.extendleft(reversed(pieces))
 
@@ -134,7 +148,7 @@ class Planner:
         bounds = self._bounds
         lag = sum(max(0, ends.get(source, 0) - ledger.cut_to(source)) for source in ledger.sources)
         if self._seconds_per_offset is None:
-            most = 4 * bounds.min_offsets  # speed unknown: begin small
+            most = min(FIRST_OFFSETS, bounds.max_offsets)
         elif self._seconds_per_offset == 0:
             most = bounds.max_offsets
         else:

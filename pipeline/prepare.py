@@ -157,7 +157,7 @@ def build(settings: Settings) -> Prepare:
     try:
         preparer = open_preparer(settings.bundle, max_chars=settings.limits.max_chars)
     except ActorError as error:
-        raise BundleRefused(str(settings.bundle), str(error)) from error
+        raise BundleRefused(str(error)) from error
     return Prepare(
         RangeReader(settings.kafka),
         preparer,

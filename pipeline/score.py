@@ -140,7 +140,7 @@ def build(settings: Settings) -> Score:
             settings.bundle, threads=ceil(pool.cpus_per_replica), budget_tokens=pool.budget_tokens
         )
     except ActorError as error:
-        raise BundleRefused(str(settings.bundle), str(error)) from error
+        raise BundleRefused(str(error)) from error
     return Score(
         scorer,
         scorer.bundle,

@@ -7,20 +7,19 @@ the broker nor the engine: what needs those to be checked is checked where they 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableVariable
 
 from pipeline import codec
 from pipeline.errors import SettingsError
+from pipeline.settings_sources import ENV_PREFIX, Sources
 
-ENV_PREFIX = "SLUICE_"
 SECRET_WORDS = ("password", "secret", "token", "oauth")
 MASK = "********"
 
@@ -259,11 +258,16 @@ class Settings(BaseSettings):
     execution: Execution = Execution()
     ray: Ray = Ray()
     http: Http = Http()
+    _sources: Sources = PrivateAttr(default=Sources())
 
     @property
     def transactional_id(self) -> str:
         """One per gate instance, stable over restarts: a successor ends what its predecessor left open."""
         return f"sluice-{self.gate.group}-{self.gate.instance or '0'}"
+
+    def refuse(self, setting: str, problem: str) -> SettingsError:
+        """The error for a setting that cannot be used, with the place that it came from; to be raised."""
+        return SettingsError(setting, problem, self._sources.of(setting))
 
     def shown(self) -> dict[str, Any]:
         """The settings for display: JSON-able, secrets masked."""
@@ -288,93 +292,34 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
     Raises:
         SettingsError: A file, name or value is wrong; it names the setting and where it came from.
     """
-    file = _read(path) if path is not None else {}
-    given = _merge(overrides)
-    environment = _environment()
+    sources = Sources.read(path, _environment(), overrides)
     try:
-        return Settings(**_overlaid(_overlaid(file, environment), given))
+        settings = Settings(**sources.merged)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "settings"
-        raise SettingsError(
-            name, _problem(first["type"], first["msg"]), _source(name, path, file, given)
-        ) from error
+        raise SettingsError(name, _problem(first["type"], first["msg"]), sources.of(name)) from error
+    settings._sources = sources  # noqa: SLF001 - set once, here, where they are read
+    return settings
 
 
-def _overlaid(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`under` with the leaves of `over` laid on it."""
-    merged = dict(under)
-    for name, value in over.items():
-        below = merged.get(name)
-        if isinstance(below, Mapping) and isinstance(value, Mapping):
-            merged[name] = _overlaid(below, value)
-        else:
-            merged[name] = value
-    return merged
+def _environment() -> dict[str, Any]:
+    """The environment's values, as a tree. Those of `kafka` have no declared type: they are read as YAML."""
+    try:
+        found = EnvSettingsSource(Settings)()
+    except UnreadableVariable as error:
+        raise SettingsError("settings", f"a variable is not JSON: {error}", f"{ENV_PREFIX}*") from error
+    kafka = found.get("kafka", {})
+    found |= {"kafka": {name: _typed(name, text) for name, text in kafka.items()}} if kafka else {}
+    return found
+
+
+def _typed(name: str, text: object) -> object:
+    secret = any(word in name for word in SECRET_WORDS)  # a password of digits stays a text
+    return yaml.safe_load(text) if isinstance(text, str) and not secret else text
 
 
 def _problem(kind: str, message: str) -> str:
     if kind == "extra_forbidden":
         return "there is no such setting"
     return message.removeprefix("Value error, ")
-
-
-def _source(name: str, path: Path | None, file: Mapping[str, Any], given: Mapping[str, Any]) -> str:
-    """Which of the three places holds the setting; the strongest first."""
-    if _holds(given, name):
-        return "--set"
-    variable = ENV_PREFIX + name.replace(".", "__").upper()
-    if variable in {key.upper() for key in os.environ}:
-        return variable
-    if _holds(file, name) or path is not None:
-        return str(path)
-    return "no file was given"
-
-
-def _holds(tree: object, name: str) -> bool:
-    for part in name.split("."):
-        if not isinstance(tree, Mapping) or part not in tree:
-            return False
-        tree = tree[part]
-    return True
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError("settings", f"cannot read the file: {error.strerror}", str(path)) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            "settings", f"not a YAML file: {' '.join(str(error).split())}", str(path)
-        ) from error
-    if not isinstance(content, dict):
-        raise SettingsError("settings", "the file must hold a mapping of settings", str(path))
-    return content
-
-
-def _environment() -> dict[str, Any]:
-    try:
-        return EnvSettingsSource(Settings)()
-    except UnreadableVariable as error:
-        raise SettingsError("settings", f"a variable is not JSON: {error}", f"{ENV_PREFIX}*") from error
-
-
-def _merge(overrides: Sequence[str]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for override in overrides:
-        name, separator, text = override.partition("=")
-        if not separator or not name:
-            raise SettingsError(override, "write it as dotted.name=value", "--set")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise SettingsError(name, f"the value is not YAML: {text!r}", "--set") from error
-        *parents, leaf = name.split(".")
-        branch = tree
-        for parent in parents:
-            branch = branch.setdefault(parent, {})
-            if not isinstance(branch, dict):
-                raise SettingsError(name, f"{parent} was given a plain value before", "--set")
-        branch[leaf] = value
-    return tree

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from actors.bundle import Bundle
 from actors.errors import ActorError
-from pipeline.errors import BundleRefused, SettingsError
+from pipeline.errors import BundleRefused
 from pipeline.kafka import topics
 from pipeline.publisher import Destination
 from pipeline.records import Route
 from pipeline.settings import Settings
-
-SOURCE = "the settings"
 
 
 def open_bundle(settings: Settings) -> Bundle:
@@ -32,11 +30,11 @@ def open_bundle(settings: Settings) -> Bundle:
     try:
         bundle = Bundle.open(settings.bundle)
     except ActorError as error:
-        raise BundleRefused(str(settings.bundle), str(error)) from error
+        raise BundleRefused(str(error)) from error
     longest, budget = bundle.manifest.max_tokens, settings.pool.budget_tokens
     if longest > budget:
         problem = f"{budget} tokens hold no pair of this bundle, which has up to {longest}; allow as many"
-        raise SettingsError("pool.budget_tokens", problem, SOURCE)
+        raise settings.refuse("pool.budget_tokens", problem)
     return bundle
 
 
@@ -60,7 +58,7 @@ def destinations(settings: Settings) -> dict[Route, Destination]:
     for name, topic in names.items():
         if counts[topic] is None:
             problem = f"there is no topic {topic!r}; create them all with: sluice topics create"
-            raise SettingsError(f"topics.{name}", problem, SOURCE)
+            raise settings.refuse(f"topics.{name}", problem)
     found = {route: Destination(topic, counts[topic] or 0) for route, topic in outputs.items()}
     _enough_partitions(settings, found, counts[settings.topics.input] or 0)
     return {Route(route): destination for route, destination in found.items()}
@@ -73,4 +71,4 @@ def _enough_partitions(settings: Settings, found: dict[str, Destination], n_inpu
                 f"{destination.topic!r} has {destination.n_partitions} partitions, the input has {n_input}; "
                 "add partitions, or set topics.fold_partitions: true to share them"
             )
-            raise SettingsError(f"topics.{route}", problem, SOURCE)
+            raise settings.refuse(f"topics.{route}", problem)

@@ -11,7 +11,7 @@ import pytest
 from pipeline import errors
 from pipeline.records import Reason
 
-SAMPLES = {int: 7, float: 1.5, Reason: Reason.NOT_JSON}
+SAMPLES = {int: 7, int | None: 7, float: 1.5, Reason: Reason.NOT_JSON}
 
 
 def every_error():

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.errors import ReplicasKeepDying
 from pipeline.ledger import Ledger
-from pipeline.planner import Bounds, Planner
+from pipeline.planner import FIRST_OFFSETS, MAX_CONDEMNED, Bounds, Planner
 from pipeline.records import Claim, Counts, Mode, Settled, TopicPartition
 
 A, B = TopicPartition("in", 0), TopicPartition("in", 1)
@@ -55,7 +57,7 @@ def test_a_claim_grows_with_the_lag_and_with_the_speed_of_a_replica() -> None:
     def first(planner: Planner, lag: int) -> int:
         return planner.plan(Ledger(1, {A: 0}), {A: lag}, Mode.ENFORCE)[0].n_offsets
 
-    assert first(Planner(BOUNDS), 100_000) == 40  # nothing measured yet: small
+    assert first(Planner(BOUNDS), 100_000) == FIRST_OFFSETS  # nothing measured yet: small
     assert first(measured(offsets_per_s=300), 100_000) == 300
     assert first(measured(offsets_per_s=1e9), 100_000) == BOUNDS.max_offsets
     assert first(measured(offsets_per_s=1e9), 800) == 200
@@ -241,3 +243,36 @@ def test_claims_cover_the_lag_without_gap_or_overlap(ends: dict[TopicPartition, 
         ledger.release(max_messages=100_000)
         ledger.commit({claim.source: claim.end for claim in claims})
     assert seen == ends
+
+
+def condemn(planner: Planner, ledger: Ledger, ends: dict[TopicPartition, int]) -> Claim:
+    """Let what is handed out bring its execution down, until one claim is condemned and handed out."""
+    while True:
+        (claim,) = planner.plan(ledger, ends, Mode.ENFORCE)
+        if claim.condemned:
+            return claim
+        planner.suspect(ledger)
+
+
+def test_rows_that_are_condemned_one_after_the_other_stop_the_gate() -> None:
+    """A device that fails at every row had them all rejected, one by one."""
+    ledger, planner = Ledger(1, {A: 0}), Planner(replace(BOUNDS, max_offsets=1, min_offsets=1, max_claims=1))
+    for _ in range(MAX_CONDEMNED - 1):
+        claim = condemn(planner, ledger, {A: 100})
+        back(ledger, claim)
+        planner.observe(Settled(claim, b"", Counts(rejected=1)))
+        ledger.release(max_messages=1)
+        ledger.commit({A: claim.end})
+    with pytest.raises(ReplicasKeepDying):
+        condemn(planner, ledger, {A: 100})
+
+
+def test_a_claim_that_is_scored_between_them_shows_that_it_is_the_rows() -> None:
+    ledger, planner = Ledger(1, {A: 0}), Planner(replace(BOUNDS, max_offsets=1, min_offsets=1, max_claims=1))
+    for n in range(3 * MAX_CONDEMNED):
+        claim = condemn(planner, ledger, {A: 100})
+        back(ledger, claim)
+        planner.observe(Settled(claim, b"", Counts(rejected=1)))
+        planner.observe(Settled(replace(claim, start=n, end=n + 1), b"", Counts(pass_=1)))
+        ledger.release(max_messages=1)
+        ledger.commit({A: claim.end})

@@ -47,9 +47,6 @@ _METRICS = frozenset({"metrics_num_samples", "metrics_sample_window_ms"})
 ALLOWED = frozenset.intersection(*(frozenset(c.DEFAULT_CONFIG) for c in _CLIENTS)) - _OBJECTS - _METRICS
 """The settings that every kind of client knows, and that are the user's to choose."""
 
-SECRETS = frozenset({"sasl_plain_password", "ssl_password"})
-MASK = "********"
-
 _TRANSACTIONAL = frozenset(
     {
         "InitProducerIdRequest",
@@ -133,11 +130,6 @@ def connection(kafka: Mapping[str, Any]) -> dict[str, Any]:
     if version := config.get("api_version"):
         config["api_version"] = tuple(version)
     return config
-
-
-def masked(kafka: Mapping[str, Any]) -> dict[str, Any]:
-    """The mapping with its secrets replaced, for whatever is shown or logged."""
-    return {key: MASK if key in SECRETS and value else value for key, value in kafka.items()}
 
 
 def servers(kafka: Mapping[str, Any]) -> str:
