@@ -121,8 +121,8 @@ def context() -> DataContext:
 
 
 def quiet() -> None:
-    """Silence what Ray says of every execution; what it warns of stays."""
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    """Silence what Ray Data says of every execution; why one failed, `main` says in one line."""
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     # `max_restarts` and `max_task_retries` have no other way in until Ray 2.64 renames them.
     warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
 

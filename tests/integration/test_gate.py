@@ -130,7 +130,7 @@ def test_a_row_that_kills_its_replica_is_rejected_alone(lab: Lab) -> None:
     lab.send(lab.candidate(i, document=number) for i, number in enumerate(numbers))
     fakes = ["pool.scorer=tests.fakes:PoisonScorer", "pool.preparer=tests.fakes:ArithmeticPreparer"]
     with followed(lab), lab.gate(*fakes, "claims.max_offsets=2", "claims.min_offsets=1") as gate:
-        until_committed(lab, gate, len(numbers))
+        until_committed(lab, gate, len(numbers), timeout_s=170)
     report = reconcile_topics(lab.settings())
     assert (report.rejected, report.candidates) == (1, len(numbers))
 
@@ -172,8 +172,8 @@ def test_the_brake_sends_prunes_to_review_from_the_moment_it_trips(lab: Lab) -> 
     assert reconcile_topics(lab.settings()).prune < window
 
 
-def until_committed(lab: Lab, gate: Gate, n: int) -> None:
+def until_committed(lab: Lab, gate: Gate, n: int, timeout_s: float = 90) -> None:
     def reached() -> bool:
         return sum(topics.committed(lab.settings().kafka, lab.group).values()) >= n
 
-    gate.until(reached, f"sees {n} messages committed")
+    gate.until(reached, f"sees {n} messages committed", timeout_s)
