@@ -84,3 +84,16 @@ def base_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
             reference=ReferenceScores.of([-1.0, 0.0, 1.0]),
         ),
     )
+
+
+@pytest.fixture(scope="session")
+def demo_bundle() -> Bundle:
+    """The demo's bundle, with a model that was really trained. Kept in the user's cache, as the demo keeps it.
+
+    Building it the first time takes a minute or two on two free cores: give the test a time limit to match.
+    """
+    from actors.bundle import Bundle
+    from actors.learn.train import build_demo_bundle
+    from pipeline.kafka.jars import cache_folder
+
+    return Bundle.open(build_demo_bundle(cache_folder() / "bundles"))

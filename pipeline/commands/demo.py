@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -37,12 +39,12 @@ def demo(
     err = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=err, transient=True) as progress:
-        task = progress.add_task("preparing the bundle", total=None)
-        bundle = _bundle(out)
+        task = progress.add_task("opening the bundle", total=None)
 
         def show(doing: str, done: int, total: int) -> None:
             progress.update(task, description=doing, completed=done, total=total)
 
+        bundle = _bundle(out, partial(show, "training the bundle"))
         try:
             outcome = the_demo.run(bundle, candidates, on_progress=show, log=log)
         except GateFailed:
@@ -58,12 +60,12 @@ def demo(
         raise typer.Exit(EXIT_OPEN)
 
 
-def _bundle(out: Path) -> Path:
+def _bundle(out: Path, on_step: Callable[[int, int], None]) -> Path:
     """The demo's bundle, built on the first run and linked into the folder."""
     # The [train] extra, and two seconds of imports: only who trains should need it.
     from actors.learn.train import build_demo_bundle  # noqa: PLC0415
 
-    bundle = build_demo_bundle(cache_folder() / "bundles")
+    bundle = build_demo_bundle(cache_folder() / "bundles", on_step=on_step)
     link = out / "demo-bundle"
     if link.is_symlink():
         link.unlink()
