@@ -83,7 +83,7 @@ class Stage:
 def flow(address: link.Address, settings: Settings) -> Dataset:
     """The whole execution, not yet started."""
     pool = settings.pool
-    source = ray.data.read_datasource(Claims(address), num_cpus=0)
+    source = ray.data.read_datasource(Claims(address), num_cpus=0, override_num_blocks=1)
     prepared = source.map_batches(
         Stage,
         fn_constructor_args=(partial(prepare.build, settings),),

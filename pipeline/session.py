@@ -55,6 +55,7 @@ class Session:
             transaction_timeout_s=publish.transaction_timeout_s,
             delivery_timeout_s=publish.delivery_timeout_s,
             compression=None if publish.compression == "none" else publish.compression,
+            linger_ms=100,  # `confirm` sends what waits: until then every message makes a batch fuller
             max_request_bytes=settings.limits.max_output_bytes,
         )
         producer = TransactionalProducer(
