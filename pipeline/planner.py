@@ -86,6 +86,9 @@ class Planner:
 
         A claim that fails alone, having failed before, is halved; a single row that does is condemned.
 
+        Args:
+            ledger: The books of the assignment; what becomes of the claims is entered there.
+
         Raises:
             ReplicasKeepDying: So many were condemned in a row that it cannot be the rows.
         """

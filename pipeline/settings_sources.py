@@ -36,6 +36,9 @@ class Sources:
             environment: The environment's values, as a tree.
             overrides: Each `dotted.name=value`; the value is read as YAML.
 
+        Returns:
+            What each place said.
+
         Raises:
             SettingsError: The file holds no mapping, or an override no name.
         """

@@ -24,6 +24,13 @@ Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard o
 def settings_from(config: Path | None, overrides: list[str] | None) -> Settings:
     """Read the settings; see `settings.load`.
 
+    Args:
+        config: What `--config` named.
+        overrides: What each `--set` gave.
+
+    Returns:
+        The settings, checked and frozen.
+
     Raises:
         SettingsError: A file, name or value is wrong.
     """
