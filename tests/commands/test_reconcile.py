@@ -16,19 +16,6 @@ from tests.small_gate import settle
 pytestmark = pytest.mark.kafka
 
 
-@pytest.fixture
-def sets(kafka, topic) -> list[str]:
-    """The settings of a gate with topics of its own, as `--set` takes them."""
-    names = {name: topic(name=name) for name in ("input", "prune", "review", "pass", "reject")}
-    values = {
-        "bundle": "none",
-        "kafka.bootstrap_servers": kafka.bootstrap_servers,
-        "gate.group": f"group-of-{names['input']}",
-        **{f"topics.{name}": value for name, value in names.items()},
-    }
-    return [f"{name}={value}" for name, value in values.items()]
-
-
 def run(sets: list[str], *arguments: str):
     app = typer.Typer()
     app.command("produce")(produce)

@@ -91,7 +91,8 @@ class Lab:
         self.broker = broker
         self._folder = folder
         self._n_gates = 0
-        names = {name: topic(N_PARTITIONS, name) for name in ("input", "prune", "review", "pass", "reject")}
+        routes = ("input", "prune", "review", "pass", "reject", "audit")
+        names = {name: topic(N_PARTITIONS, name) for name in routes}
         self._input = names["input"]
         self.group = names["input"]
         self._overrides = [

@@ -26,12 +26,13 @@ N = 450
 
 
 @contextmanager
-def followed(lab: Lab) -> Iterator[Follower]:
+def followed(lab: Lab, *overrides: str) -> Iterator[Follower]:
     """A reader during the faults; at the end it and a reader after them must agree that all is well."""
-    with Follower(lab.settings()) as follower:
+    settings = lab.settings(*overrides)
+    with Follower(settings) as follower:
         yield follower
         during = follower.report(to_end=True)
-    after = reconcile_topics(lab.settings(), to_end=True)
+    after = reconcile_topics(settings, to_end=True)
     assert during.closed, during.examples
     assert after.closed, after.examples
     assert during == after
@@ -143,6 +144,15 @@ def test_every_kind_of_bad_input_is_rejected_and_the_rest_is_scored(lab: Lab) ->
         assert gate.process.wait(90) == 0
     report = reconcile_topics(lab.settings(), to_end=True)
     assert (report.rejected, report.candidates) == (len(bad), 20 + len(bad))
+
+
+def test_the_audits_close_the_account_where_passes_are_not_sent(lab: Lab) -> None:
+    lab.produce(60)
+    with followed(lab, "topics.pass=null"), lab.gate("topics.pass=null", "--until-drained") as gate:
+        assert gate.process.wait(90) == 0
+    report = reconcile_topics(lab.settings("topics.pass=null"), to_end=True)
+    assert report.pass_ > 0
+    assert report.candidates == 60
 
 
 def test_an_idle_gate_lets_its_pool_go_and_brings_it_back(lab: Lab) -> None:

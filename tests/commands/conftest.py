@@ -1,0 +1,24 @@
+"""What the tests of commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pipeline.kafka.embedded import EmbeddedKafka
+
+
+@pytest.fixture
+def sets(kafka: EmbeddedKafka, topic: Callable[..., str]) -> list[str]:
+    """The settings of a gate with topics of its own, as `--set` takes them."""
+    names = {name: topic(name=name) for name in ("input", "prune", "review", "pass", "reject")}
+    values = {
+        "bundle": "none",
+        "kafka.bootstrap_servers": kafka.bootstrap_servers,
+        "gate.group": f"group-of-{names['input']}",
+        **{f"topics.{name}": value for name, value in names.items()},
+    }
+    return [f"{name}={value}" for name, value in values.items()]

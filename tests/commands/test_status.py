@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from pipeline.settings import load
+from tests.small_gate import settle
+
+pytestmark = pytest.mark.kafka
+
+
+def sluice(sets: list[str], *arguments: str):
+    options = [part for one in [*sets, "http.port=1"] for part in ("--set", one)]
+    return CliRunner().invoke(app, [*arguments, *options])
+
+
+def test_the_lag_is_reported_and_a_script_can_tell_by_the_exit_code(sets: list[str]) -> None:
+    assert sluice(sets, "produce", "--catalogue", "30").exit_code == 0
+    behind = sluice(sets, "status", "--json", "--max-lag", "29")
+    assert behind.exit_code == 1
+    assert json.loads(behind.stdout)["lag"] == 30
+
+    settle(load(None, sets))
+    caught_up = sluice(sets, "status", "--json", "--max-lag", "0")
+    assert caught_up.exit_code == 0
+    (partition,) = json.loads(caught_up.stdout)["partitions"].values()
+    assert partition["committed"] == 30
+    assert partition["lag"] == 0
+
+
+def test_a_gate_that_does_not_answer_is_said(sets: list[str]) -> None:
+    said = sluice(sets, "status")
+    assert said.exit_code == 0
+    assert "no gate answers" in said.stdout

@@ -1,0 +1,46 @@
+"""The program as a script meets it: help, one line per error, and exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+
+ROOT = Path(__file__).parents[1]
+VERBS = ["run", "status", "reconcile", "produce", "broker", "demo", "topics create"]
+
+
+def sluice(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example(verb: str) -> None:
+    said = CliRunner().invoke(app, [*verb.split(), "--help"])
+    assert said.exit_code == 0
+    assert "Example" in said.stdout
+
+
+def test_a_wrong_setting_is_one_line_that_names_it_and_its_source() -> None:
+    said = sluice("run", "--set", "bundle=b", "--set", "gate.gruop=a")
+    assert said.returncode == 78
+    assert said.stderr.strip() == "sluice: gate.gruop: there is no such setting (from --set)"
+
+
+def test_a_missing_broker_is_one_line_that_says_what_to_do() -> None:
+    kafka = ["--set", "kafka.bootstrap_servers=127.0.0.1:1", "--set", "kafka.bootstrap_timeout_ms=300"]
+    said = sluice("run", "--set", "bundle=b", *kafka)
+    assert said.returncode == 69
+    assert len(said.stderr.strip().splitlines()) == 1
+    assert "127.0.0.1:1" in said.stderr
+    assert "sluice broker" in said.stderr
+
+
+def test_a_wrong_call_exits_with_two() -> None:
+    assert sluice("run", "--no-such-option").returncode == 2
