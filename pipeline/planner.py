@@ -128,7 +128,7 @@ class Planner:
         self._turn += 1
         turn = self._turn % len(sources) if sources else 0
         sources = sources[turn:] + sources[:turn]
-        while sources and self._room(ledger):
+        while sources and self.has_room(ledger):
             size = self._size(ledger, ends)
             source = sources.pop(0)
             start = ledger.cut_to(source)
@@ -142,7 +142,8 @@ class Planner:
                 sources.append(source)
         return claims
 
-    def _room(self, ledger: Ledger) -> bool:
+    def has_room(self, ledger: Ledger) -> bool:
+        """Whether more may be in flight."""
         in_flight_bytes = ledger.bytes_back() + ledger.offsets_out() * self._bytes_per_offset
         return ledger.in_flight() < self._bounds.max_claims and in_flight_bytes < self._bounds.max_bytes
 
