@@ -205,12 +205,12 @@ def _show(figures: dict[str, Any]) -> None:
 
 
 def _record(figures: dict[str, Any]) -> None:
-    """Write what was measured; figures of scenarios that did not run stay, under their own conditions."""
-    known = json.loads(RESULT.read_text()) if RESULT.exists() else {"conditions": {}}
+    """Write what was measured; figures of scenarios that did not run stay, under their own commits."""
+    known = json.loads(RESULT.read_text()) if RESULT.exists() else {"commits": {}}
     conditions = machine.described()
     for name, value in figures.items():
         known[name] = round(value, 3)
-        known["conditions"][name] = conditions["commit"]
+        known["commits"][name] = conditions["commit"]
     known["machine"] = conditions
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(known, indent=2) + "\n")
