@@ -16,7 +16,7 @@ PACKAGES = ("ray", "torch", "transformers", "kafka-python", "pyarrow", "crc32c",
 def described() -> dict[str, Any]:
     """Commit, machine, versions and command of this run; JSON-able."""
     return {
-        "commit": _git("rev-parse", "--short", "HEAD") + ("-dirty" if _git("status", "--porcelain", "--untracked-files=no") else ""),
+        "commit": _git("describe", "--always", "--dirty"),
         "command": " ".join(["python", "-m", "bench." + Path(sys.argv[0]).stem, *sys.argv[1:]]),
         "cpu": _cpu(),
         "cores": os.cpu_count(),

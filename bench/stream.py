@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import orjson
 import pyarrow as pa
-from actors.learn.train import build_demo_bundle
 from kafka import KafkaConsumer, KafkaProducer
 from rich.console import Console
 from rich.table import Table
 
 from actors.learn.catalogue import Split, generate
+from actors.learn.train import build_demo_bundle
 from actors.scorer import Preparer, Scorer
 from bench import machine, rig
 from pipeline.kafka.embedded import EmbeddedKafka
