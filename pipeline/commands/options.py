@@ -38,7 +38,7 @@ def settings_from(config: Path | None, overrides: list[str] | None) -> Settings:
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:
-    """One line per event on standard error; the client library's own noise only from warnings on."""
+    """One line per event on standard error; the client library's own noise is left out."""
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    # kafka-python logs each lost connection at several levels; what it means for the gate, the gate says.
-    logging.getLogger("kafka").setLevel(logging.ERROR)
+    # kafka-python logs each try of each lost connection as an error; what it means for the gate, the gate says.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
