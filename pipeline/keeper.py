@@ -260,9 +260,7 @@ class Keeper:
 
     def _begin_again(self) -> None:
         """New books for the same assignment, from what is committed."""
-        ledger = self._ledger
-        positions = {source: ledger.committed_to(source) for source in ledger.sources}
-        self._begin(positions, self._assignment)
+        self._begin(self._ledger.committed, self._assignment)
 
     def _lift(self) -> None:
         braked = self._mode is Mode.BRAKED
@@ -313,7 +311,7 @@ class Keeper:
     def _record(self) -> None:
         """Show where the gate stands."""
         ledger, ends, settings = self._ledger, self._ends, self._settings
-        positions = {source: ledger.committed_to(source) for source in ledger.sources}
+        positions = ledger.committed
         self._metrics.set_lag(positions, ends)
         self._metrics.set_in_flight(ledger.in_flight())
         self._metrics.set_mode(self._mode, self._brake.share)

@@ -48,9 +48,8 @@ class Planner:
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
-        self._waiting: deque[Claim] = (
-            deque()
-        )  # to be handed out again; each is out in the ledger, as it is here
+        # To be handed out again; each is out in the ledger, as it is here.
+        self._waiting: deque[Claim] = deque()
         self._n_condemned = 0
         self._turn = 0
         self._seconds_per_offset: float | None = None
