@@ -135,11 +135,6 @@ class Supervisor:
             self._ended(execution, outcome)
         return outcome
 
-    def end(self) -> None:
-        """Let the execution finish what it holds; another one starts when it is wanted."""
-        if self._execution is not None:
-            self._execution.end()
-
     def close(self) -> None:
         """Kill the execution, if one runs."""
         if self._execution is not None:
