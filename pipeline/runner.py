@@ -11,12 +11,10 @@ held to the next. It exits 0 when the keeper ends the claims, and 1 when the exe
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import pickle
 import signal
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
@@ -27,7 +25,7 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset, Datasource, ReadTa
 from ray.data.block import BlockMetadata
 from ray.exceptions import RayError
 
-from pipeline import link, prepare, score
+from pipeline import link, prepare, ray_data, score
 from pipeline.process import die_with_parent
 from pipeline.settings import Settings
 
@@ -107,26 +105,6 @@ def flow(address: link.Address, settings: Settings) -> Dataset:
     )
 
 
-def context() -> DataContext:
-    """Ray Data's settings that an endless flow of one-row blocks needs."""
-    data = DataContext.get_current()
-    data.target_max_block_size = 1  # every row is handed on at once; with default blocks a trickle never is
-    data.execution_no_progress_timeout_s = -1  # a quiet stream is no failure
-    data.max_consecutive_actor_init_deaths = 3  # one node lost while a model loads must not end it
-    data.max_errored_blocks = 0  # a block that failed must end the execution, never vanish
-    data.execution_options.preserve_order = False
-    data.enable_progress_bars = False
-    data.print_on_execution_start = False
-    return data
-
-
-def quiet() -> None:
-    """Silence what Ray Data says of every execution; why one failed, `main` says in one line."""
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    # `max_restarts` and `max_task_retries` have no other way in until Ray 2.64 renames them.
-    warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
-
-
 def main() -> int:
     """Run the job that the keeper wrote to standard input, until the keeper ends the claims."""
     job: link.Job = pickle.load(sys.stdin.buffer)
@@ -135,8 +113,7 @@ def main() -> int:
     with job.address.connect(link.Role.RESULTS) as results:
         start_ray(settings)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # ray.init had replaced it
-        quiet()
-        context()
+        ray_data.adopt()
         try:
             for item in rows(flow(job.address, settings)):
                 results.send_bytes(item)

@@ -48,16 +48,6 @@ def test_what_crosses_is_one_row_of_bytes() -> None:
     assert items([table]) == CLAIMS[:1]
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray warns of its own fields as it builds this
-def test_a_quiet_stream_is_no_failure_and_a_failed_block_is_never_skipped() -> None:
-    data = runner.context()
-    assert data.target_max_block_size == 1
-    assert data.execution_no_progress_timeout_s == -1
-    assert data.max_errored_blocks == 0
-    assert data.max_consecutive_actor_init_deaths == 3
-    assert not data.execution_options.preserve_order
-
-
 @pytest.mark.ray
 @pytest.mark.slow
 def test_on_a_real_engine_claims_come_back_and_the_end_is_clean(tmp_path: Path) -> None:
