@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from pipeline.account import N_EXAMPLES, Held, Report, account
 from pipeline.codec import Audit, Format, decode, format_of, parse_audit
-from pipeline.errors import InputError, SettingsError, TransientError, Undecodable
+from pipeline.errors import InputError, SettingsError, Undecodable
 from pipeline.kafka import topics
 from pipeline.kafka.reader import RangeReader
 from pipeline.records import Record, Route, TopicPartition
@@ -30,7 +30,6 @@ from pipeline.sightings import Sightings
 _CHUNK_RECORDS = 8192
 _CHUNK_BYTES = 16 << 20
 _FETCH_BYTES = 4 << 20
-_COORDINATOR_S = 10.0
 _OFFSETS_LATE_S = 5.0
 """How long the broker may take to show the offsets of a transaction whose messages it shows already."""
 
@@ -230,15 +229,7 @@ def _messages(
 
 
 def _committed(settings: Settings) -> dict[TopicPartition, int]:
-    """The group's offsets. A broker that is new, or just back, has no coordinator for a moment."""
-    deadline = time.monotonic() + _COORDINATOR_S
-    while True:
-        try:
-            return topics.committed(settings.kafka, settings.gate.group)
-        except TransientError as trouble:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(trouble.retry_after_s)
+    return topics.committed(settings.kafka, settings.gate.group, settings.topics.input)
 
 
 def _committed_since(settings: Settings, seen: Sightings) -> dict[TopicPartition, int]:

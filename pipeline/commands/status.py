@@ -43,7 +43,7 @@ def status(
 
 
 def _partitions(settings: Settings) -> dict[str, dict[str, int]]:
-    committed = topics.committed(settings.kafka, settings.gate.group)
+    committed = topics.committed(settings.kafka, settings.gate.group, settings.topics.input)
     return {
         str(source): {
             "committed": committed.get(source, extent.earliest),

@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from typing import Any, NamedTuple, TypeVar
 
 import kafka as kafka_python
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, KafkaConsumer
 from kafka import errors as kafka_errors
 from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 
 from pipeline.errors import TransientError
 from pipeline.kafka.client import open_client, translated
+from pipeline.kafka.offsets import group_offsets
 from pipeline.records import TopicPartition
 
 T = TypeVar("T")
 
 _DEADLINE_S = 15.0
 _PAUSE_S = 0.2
+_LEAST_S = 1.0
+"""What the second question of one deadline is given at least."""
+_UNSETTLED_S = 5.0
+"""A commit that returned is seen within milliseconds; what is open for longer is not about to be committed."""
 
 
 class NewTopic(NamedTuple):
@@ -111,16 +117,25 @@ def partition_counts(
 
 
 def committed(
-    kafka: Mapping[str, Any], group: str, *, deadline_s: float = _DEADLINE_S
+    kafka: Mapping[str, Any],
+    group: str,
+    topic: str,
+    *,
+    wait_s: float = _UNSETTLED_S,
+    deadline_s: float = _DEADLINE_S,
 ) -> dict[TopicPartition, int]:
-    """The offsets that a group has committed, without joining it; empty for a group that never was.
+    """The offsets of a topic that a group has committed, without joining it; empty for a group that never was.
 
-    For display: offsets of a transaction that is being committed may not be in it yet.
+    It waits for transactions that are committing offsets, so that what a commit returned for is in it. One that
+    stays open, as a gate that was killed leaves it behind, is not waited for longer than `wait_s`: then the
+    offsets are those before it.
 
     Args:
         kafka: Client settings, see `client.connection`.
         group: The consumer group.
-        deadline_s: For how long, in seconds.
+        topic: What it consumes; one that does not exist has no offsets.
+        wait_s: How long to wait for open transactions, in seconds.
+        deadline_s: For how long to ask in all, in seconds.
 
     Returns:
         The next offset to read, by partition.
@@ -130,13 +145,31 @@ def committed(
         BrokerRefused: One does, and does not let us see.
         TransientError: Another error of the broker's.
     """
-    offsets: Mapping[Any, Any] = _ask(
-        kafka,
-        lambda admin: admin.list_group_offsets({group: None})[group],
-        deadline_s=deadline_s,
-        doing=f"asking for the offsets of {group}",
-    )
-    return {TopicPartition(*source): at.offset for source, at in offsets.items() if at.offset >= 0}
+    until = time.monotonic() + deadline_s
+    n_partitions = partition_counts(kafka, [topic], deadline_s=deadline_s)[topic] or 0
+    sources = [TopicPartition(topic, number) for number in range(n_partitions)]
+    if not sources:
+        return {}
+
+    def ask(isolation_level: str, patience_s: float) -> dict[TopicPartition, int]:
+        left_s = max(_LEAST_S, until - time.monotonic())
+        consumer = open_client(
+            KafkaConsumer,
+            {"bootstrap_timeout_ms": round(left_s * 1000), **kafka},
+            group_id=group,
+            isolation_level=isolation_level,
+            enable_auto_commit=False,
+            metrics_enabled=False,
+        )
+        with closing(consumer), translated(f"asking for the offsets of {group}"):
+            return group_offsets(consumer, sources, deadline_s=min(patience_s, left_s))
+
+    try:
+        return ask("read_committed", wait_s)
+    except TransientError as error:
+        if not isinstance(error.__cause__, kafka_errors.KafkaTimeoutError):
+            raise
+    return ask("read_uncommitted", deadline_s)
 
 
 def extents(

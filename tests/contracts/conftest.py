@@ -60,15 +60,15 @@ class RealKafka:
         return member
 
     def visible(self) -> list[bytes | None]:
-        """What a read_committed reader sees of partition 0."""
-        end = topics.extents(self._kafka, self.topic)[self.source].last_stable
+        """What a read_committed reader sees of partition 0, once the transactions in it have ended."""
+        end = topics.extents(self._kafka, self.topic)[self.source].high_watermark
         if end == 0:
             return []
         read = self.reader().read(self.source, 0, end, max_records=10_000, max_bytes=1 << 30)
         return [record.value for record in read.records]
 
     def committed(self) -> dict[TopicPartition, int]:
-        return topics.committed(self._kafka, self.group)
+        return topics.committed(self._kafka, self.group, self.topic)
 
     def close(self) -> None:
         self._open.close()

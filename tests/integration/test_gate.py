@@ -48,7 +48,7 @@ def test_a_stopped_gate_commits_what_is_in_flight_and_its_successor_goes_on(lab:
         with lab.gate() as gate:
             gate.until_settled(N // 5)
             assert gate.stop() == 0
-        done = sum(topics.committed(lab.settings().kafka, lab.group).values())
+        done = n_committed(lab)
         assert N // 5 <= done < N
         with lab.gate("--until-drained") as successor:
             assert successor.process.wait(90) == 0
@@ -182,8 +182,10 @@ def test_the_brake_sends_prunes_to_review_from_the_moment_it_trips(lab: Lab) -> 
     assert reconcile_topics(lab.settings()).prune < window
 
 
-def until_committed(lab: Lab, gate: Gate, n: int, timeout_s: float = 90) -> None:
-    def reached() -> bool:
-        return sum(topics.committed(lab.settings().kafka, lab.group).values()) >= n
+def n_committed(lab: Lab) -> int:
+    settings = lab.settings()
+    return sum(topics.committed(settings.kafka, lab.group, settings.topics.input).values())
 
-    gate.until(reached, f"sees {n} messages committed", timeout_s)
+
+def until_committed(lab: Lab, gate: Gate, n: int, timeout_s: float = 90) -> None:
+    gate.until(lambda: n_committed(lab) >= n, f"sees {n} messages committed", timeout_s)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import kafka as kafka_python
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
+from kafka.structs import ConsumerGroupMetadata
 
 from pipeline.errors import BrokerUnreachable, TransientError
 from pipeline.kafka import topics
@@ -48,7 +51,7 @@ def test_a_topic_that_cannot_be_is_an_error(settings: dict[str, Any]):
     "ask",
     [
         lambda: topics.partition_counts(NOWHERE, ["t"], deadline_s=0.3),
-        lambda: topics.committed(NOWHERE, "g", deadline_s=0.3),
+        lambda: topics.committed(NOWHERE, "g", "t", deadline_s=0.3),
         lambda: topics.extents(NOWHERE, "t", deadline_s=0.3),
         lambda: topics.create(NOWHERE, [NewTopic("t", 1)], deadline_s=0.3),
     ],
@@ -58,8 +61,11 @@ def test_an_absent_broker_is_an_error_within_the_deadline(ask: Callable[[], obje
         ask()
 
 
-def test_a_group_that_never_was_has_committed_nothing(settings: dict[str, Any]):
-    assert topics.committed(settings, "never-was") == {}
+def test_a_group_that_never_was_and_a_topic_that_is_not_there_have_no_offsets(
+    settings: dict[str, Any], topic
+):
+    assert topics.committed(settings, "never-was", topic()) == {}
+    assert topics.committed(settings, "never-was", "absent") == {}
 
 
 def test_the_offsets_of_a_group_are_told_without_joining_it(settings: dict[str, Any], topic, admin):
@@ -67,7 +73,54 @@ def test_the_offsets_of_a_group_are_told_without_joining_it(settings: dict[str, 
     offset = kafka_python.OffsetAndMetadata(42, "", -1)
     admin.alter_group_offsets("told", {kafka_python.TopicPartition(*source): offset})
 
-    assert topics.committed(settings, "told") == {source: 42}
+    assert topics.committed(settings, "told", source.topic) == {source: 42}
+    assert admin.describe_groups(["told"])["told"]["members"] == []
+
+
+@pytest.fixture
+def committing(settings: dict[str, Any], topic) -> Iterator[tuple[KafkaProducer, TopicPartition]]:
+    """A producer in the middle of a transaction, and the partition whose offset 7 it holds for its group."""
+    source = TopicPartition(topic(), 0)
+    producer = KafkaProducer(**settings, transactional_id=f"of-{source.topic}")
+    producer.init_transactions()
+    producer.begin_transaction()
+    offset = kafka_python.OffsetAndMetadata(7, "", -1)
+    group = ConsumerGroupMetadata(group_id=source.topic)
+    producer.send_offsets_to_transaction({kafka_python.TopicPartition(*source): offset}, group)
+    yield producer, source
+    producer.close(timeout=5)
+
+
+def test_offsets_that_are_being_committed_are_waited_for(settings: dict[str, Any], committing):
+    """`sluice reconcile` right after a gate had stopped accounted for nothing."""
+    producer, source = committing
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(topics.committed, settings, source.topic, source.topic, wait_s=30)
+        time.sleep(1)
+        producer.commit_transaction()
+        assert asked.result(timeout=30) == {source: 7}
+
+
+def test_a_transaction_that_stays_open_is_not_waited_for_longer_than_was_said(
+    settings: dict[str, Any], committing, admin: KafkaAdminClient, caplog
+):
+    _, source = committing
+    admin.alter_group_offsets(
+        source.topic, {kafka_python.TopicPartition(*source): kafka_python.OffsetAndMetadata(3, "", -1)}
+    )
+    begun = time.monotonic()
+
+    assert topics.committed(settings, source.topic, source.topic, wait_s=0.5) == {source: 3}
+    assert 0.5 < time.monotonic() - begun < 5
+    assert "Unknown error" not in caplog.text
+
+
+@pytest.mark.slow
+def test_a_broker_that_is_new_is_given_time_to_find_a_coordinator():
+    with EmbeddedKafka() as broker:
+        settings = {"bootstrap_servers": broker.bootstrap_servers}
+        topics.create(settings, [NewTopic("t", 1)])
+        assert topics.committed(settings, "g", "t") == {}
 
 
 def test_the_extent_of_a_partition_counts_what_is_gone_and_what_is_open(

@@ -55,8 +55,11 @@ def group(name: str) -> ConsumerGroupMetadata:
 
 
 def committed_values(settings: dict[str, Any], source: TopicPartition) -> list[bytes | None]:
-    """What a read_committed reader sees of a partition."""
-    end = topics.extents(settings, source.topic)[source].last_stable
+    """What a read_committed reader sees of a partition, once the transactions in it have ended.
+
+    The markers of a transaction are written after its commit was answered: the last stable offset lags behind.
+    """
+    end = topics.extents(settings, source.topic)[source].high_watermark
     if end == 0:
         return []
     reader = RangeReader(settings)
@@ -73,12 +76,13 @@ def test_messages_and_offsets_appear_together_and_not_before(build, settings, na
     producer.send(out, None, b"v2")
     producer.confirm()
     producer.commit_offsets({source: 7}, group)
-    unseen = (committed_values(settings, out), topics.committed(settings, group.group_id))
+    last_stable = topics.extents(settings, name)[out].last_stable
+    committed = topics.committed(settings, group.group_id, name, wait_s=0.3)
     producer.commit()
 
-    assert unseen == ([], {})
+    assert (last_stable, committed) == (0, {})
     assert committed_values(settings, out) == [b"v1", b"v2"]
-    assert topics.committed(settings, group.group_id) == {source: 7}
+    assert topics.committed(settings, group.group_id, name) == {source: 7}
     assert producer.reusable
 
 
@@ -103,7 +107,7 @@ def test_a_transaction_of_offsets_alone_is_committed(build, settings, name, grou
     producer.commit_offsets({TopicPartition(name, 0): 3}, group)
     producer.commit()
 
-    assert topics.committed(settings, group.group_id) == {TopicPartition(name, 0): 3}
+    assert topics.committed(settings, group.group_id, name) == {TopicPartition(name, 0): 3}
 
 
 def test_a_batch_that_the_library_gave_up_on_is_noticed(settings, topic, admin: KafkaAdminClient, name):
@@ -151,7 +155,7 @@ def test_nothing_of_a_failed_transaction_goes_out_with_the_next(build, settings,
     successor.commit()
 
     assert committed_values(settings, TopicPartition(name, 0)) == [b"good"]
-    assert topics.committed(settings, group.group_id) == {TopicPartition(name, 1): 1}
+    assert topics.committed(settings, group.group_id, name) == {TopicPartition(name, 1): 1}
 
 
 @pytest.mark.parametrize("n_messages", [0, 3])
