@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
@@ -24,6 +24,7 @@ from kafka.structs import ConsumerGroupMetadata, MemberState
 
 from pipeline.errors import Fenced
 from pipeline.kafka.client import open_client, translated
+from pipeline.kafka.offsets import group_offsets
 from pipeline.kafka.roster import Roster
 from pipeline.records import TopicPartition
 
@@ -32,9 +33,8 @@ logger = logging.getLogger(__name__)
 _WATERMARKS_EVERY_S = 1.0
 """High watermarks are for the lag that people see; the planner needs last stable offsets only."""
 
-
-_DEADLINE_MS = 15_000
-"""For how long one question to the broker is repeated."""
+DEADLINE_S = 15.0
+"""For how long the questions of one call are repeated, all together."""
 
 _PATIENCE_S = 5.0
 _JOINING_POLL_MS = 200
@@ -200,11 +200,12 @@ class Member:
         if not owned:
             return {}
         partitions = [kafka_python.TopicPartition(*source) for source in owned]
+        until = time.monotonic() + DEADLINE_S
         with translated(f"asking for the ends of {self._topic}"):
-            stable = self._consumer.end_offsets(partitions, timeout_ms=_DEADLINE_MS)
+            stable = self._consumer.end_offsets(partitions, timeout_ms=_left_ms(until))
             now = time.monotonic()
             if now - self._watermarks_at >= _WATERMARKS_EVERY_S or self._watermarks.keys() != set(owned):
-                high = self._watcher.end_offsets(partitions, timeout_ms=_DEADLINE_MS)
+                high = self._watcher.end_offsets(partitions, timeout_ms=_left_ms(until))
                 self._watermarks = {TopicPartition(*p): offset for p, offset in high.items()}
                 self._watermarks_at = now
         return {
@@ -251,7 +252,7 @@ class Member:
             first = kafka_python.TopicPartition(self._topic, 0)
             with translated(f"looking up {self._topic}"):
                 # Learns the partitions first: a leader that joins without them assigns nothing, and again.
-                consumer.beginning_offsets([first], timeout_ms=_DEADLINE_MS)
+                consumer.beginning_offsets([first], timeout_ms=DEADLINE_S * 1000)
             undo.pop_all()
         return consumer, listener
 
@@ -280,23 +281,25 @@ class Member:
 
     def _settle(self, granted: _Grant) -> Assignment | None:
         """Resolve where the granted partitions go on; None if the group has moved on meanwhile."""
-        positions: dict[TopicPartition, int] = {}
-        fresh: dict[TopicPartition, int] = {}
+        until = time.monotonic() + DEADLINE_S
+        sources = sorted(TopicPartition(*partition) for partition in granted.partitions)
         with translated("asking for the committed offsets"):
-            for partition in sorted(granted.partitions):
-                # Waits for transactions that are still committing offsets (isolation read_committed).
-                offset = self._consumer.committed(partition, timeout_ms=_DEADLINE_MS)
-                if offset is None:
-                    offset = fresh[TopicPartition(*partition)] = self._first(partition)
-                positions[TopicPartition(*partition)] = offset
+            # Waits for transactions that are still committing offsets (isolation read_committed).
+            committed = group_offsets(self._consumer, sources, deadline_s=DEADLINE_S)
+            fresh = self._starts([one for one in sources if one not in committed], until)
         if self._listener.granted is not granted:
             return None
         self._settled = granted
-        return self._announce(positions, fresh, granted.group)
+        offsets = {**committed, **fresh}
+        return self._announce({source: offsets[source] for source in sources}, fresh, granted.group)
 
-    def _first(self, partition: kafka_python.TopicPartition) -> int:
+    def _starts(self, sources: Sequence[TopicPartition], until: float) -> dict[TopicPartition, int]:
+        """Where partitions begin that were never committed."""
+        if not sources:
+            return {}
         ask = self._consumer.beginning_offsets if self._start == "earliest" else self._consumer.end_offsets
-        return int(ask([partition], timeout_ms=_DEADLINE_MS)[partition])
+        found = ask([kafka_python.TopicPartition(*source) for source in sources], timeout_ms=_left_ms(until))
+        return {TopicPartition(*partition): int(offset) for partition, offset in found.items()}
 
     def _announce(
         self,
@@ -340,6 +343,11 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pytho
         """Pause, and take the snapshot while generation and assignment are known to belong together."""
         self._consumer.pause(*assigned)
         self.granted = _Grant(frozenset(assigned), self._consumer.group_metadata())
+
+
+def _left_ms(until: float) -> float:
+    """What is left of a deadline, for the library; 0 once it has passed."""
+    return max(0.0, until - time.monotonic()) * 1000
 
 
 def _close(consumer: KafkaConsumer) -> None:

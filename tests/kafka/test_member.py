@@ -11,6 +11,7 @@ from typing import Any
 import kafka as kafka_python
 import pytest
 from kafka import KafkaAdminClient
+from kafka.coordinator.consumer import ConsumerCoordinator
 
 from pipeline.errors import BrokerUnreachable, Fenced, SluiceError, TransientError
 from pipeline.kafka.member import Assignment, Ends, Member
@@ -149,6 +150,20 @@ def test_goes_on_from_what_is_committed(join, commit, fill, name):
 
     assert again.positions == dict(zip(sources(name, 0, 1, 2, 3), (0, 0, 7, 0), strict=True))
     assert again.fresh.keys() == set(sources(name, 0, 1, 3))
+
+
+def test_all_partitions_are_asked_for_at_once(join, monkeypatch, name):
+    """One after the other, each with its own deadline, they outlasted the gate's liveness on a slow broker."""
+    fetch, asked = ConsumerCoordinator.fetch_committed_offsets, []
+
+    def remember(coordinator: ConsumerCoordinator, partitions: list[Any], timeout_ms: float | None = None):
+        asked.append(len(partitions))
+        return fetch(coordinator, partitions, timeout_ms)
+
+    monkeypatch.setattr(ConsumerCoordinator, "fetch_committed_offsets", remember)
+    settle(join(), shares=[4])
+
+    assert asked == [4]
 
 
 def test_nothing_is_told_while_nothing_changes(join):
