@@ -27,7 +27,6 @@ REJECTED = ENDINGS.index("rejected")
 WHOLE = -1
 """The row that stands for a whole message."""
 
-_ACTIONS = pa.array([action.value for action in Action])
 _CODES = {str(ending): code for code, ending in enumerate(ENDINGS)}
 _MAX_OFFSET = 2**63
 _MAX_ROW = 2**31
@@ -178,7 +177,7 @@ def _arrow_verdicts(value: bytes) -> Sighting:
             pc.unique(table[name]).to_pylist() for name in ("source_topic", "source_partition", "run")
         )
         offset, row = (table[name].to_pylist() for name in ("source_offset", "source_row"))
-        ending = pc.index_in(table["action"].cast(pa.string()), _ACTIONS).to_pylist()
+        ending = [_CODES[action] for action in table["action"].to_pylist()]
         found = Sighting(TopicPartition(topic, partition), run, offset, row, ending)
         _checked(Sighting(found.source, run, (min(offset),), (min(row),), (min(ending),)))
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:

@@ -20,6 +20,16 @@ def sluice(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
 
 
+def test_no_command_waits_for_an_engine_or_for_pandas_that_does_not_use_it() -> None:
+    """pyarrow imports pandas with the first array that it builds: at import that was half of a command's start."""
+    heavy = "{'pandas', 'ray', 'torch', 'transformers'}"
+    program = f"import sys, pipeline.cli; print({heavy} & sys.modules.keys())"
+    said = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert said.stdout == "set()\n", said.stderr
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help_with_an_example(verb: str) -> None:
     said = CliRunner().invoke(app, [*verb.split(), "--help"])
