@@ -25,7 +25,7 @@ from pipeline.metrics import Metrics
 from pipeline.planner import Bounds, Planner
 from pipeline.publisher import Destination
 from pipeline.records import Counts, Mode, Route, Settled, TopicPartition
-from pipeline.session import Session
+from pipeline.session import Session, longest_turn_s
 from pipeline.settings import Settings
 from pipeline.supervisor import Budget, Supervisor
 from pipeline.view import View
@@ -69,7 +69,7 @@ class Keeper:
         self._until_drained = until_drained
         gate = settings.gate
         self._metrics = Metrics()
-        self._view = View(self._metrics)
+        self._view = View(self._metrics, stands_still_s=longest_turn_s(settings))
         self._planner = Planner(_bounds(settings))
         self._brake = Brake(max_share=gate.max_prune_share, window=gate.brake_window)
         start = start or partial(Execution, settings=settings)

@@ -10,11 +10,40 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from pipeline.kafka.member import GroupMember, Member
-from pipeline.kafka.transaction import Delivery, TransactionalProducer, Transactor
+from pipeline.kafka.client import DEFAULTS
+from pipeline.kafka.member import ASKING_S, CLOSING_S, PATIENCE_S, GroupMember, Member
+from pipeline.kafka.transaction import COMMITTING_S, Delivery, TransactionalProducer, Transactor
 from pipeline.publisher import Destination, Publisher
 from pipeline.records import Route
 from pipeline.settings import Settings
+
+
+def longest_turn_s(settings: Settings) -> float:
+    """How long the keeper may be between two turns while the broker is alive and answers at the last moment.
+
+    Added up from the deadlines of what a turn asks of the broker, so that liveness follows from them: a gate that
+    waits for a slow broker must not be taken for dead.
+
+    Args:
+        settings: Of the gate.
+
+    Returns:
+        Seconds.
+    """
+    kafka = {**DEFAULTS, **settings.kafka}
+    connect_s: float = kafka["bootstrap_timeout_ms"] / 1000
+    request_s: float = kafka["request_timeout_ms"] / 1000
+    commit_s = _committing_s(settings)
+    roster_s = 2 * request_s  # two questions about the group, or leaving it
+    opening_s = 4 * connect_s + commit_s + ASKING_S  # producer, watcher, roster and consumer
+    joining_s = PATIENCE_S + roster_s + ASKING_S + commit_s
+    publishing_s = 2 * commit_s  # the first message waits for the topic's metadata
+    closing_s = 2 * CLOSING_S + roster_s
+    return max(opening_s, joining_s + ASKING_S + publishing_s) + closing_s
+
+
+def _committing_s(settings: Settings) -> float:
+    return min(COMMITTING_S, settings.publish.transaction_timeout_s)
 
 
 class Session:
@@ -54,6 +83,7 @@ class Session:
         delivery = Delivery(
             transaction_timeout_s=publish.transaction_timeout_s,
             delivery_timeout_s=publish.delivery_timeout_s,
+            deadline_s=_committing_s(settings),
             compression=None if publish.compression == "none" else publish.compression,
             linger_ms=100,  # `confirm` sends what waits: until then every message makes a batch fuller
             max_request_bytes=settings.limits.max_output_bytes,

@@ -13,8 +13,6 @@ from typing import Any
 
 from pipeline.metrics import Metrics
 
-STANDS_STILL_S = 60.0
-"""A loop that has not turned for so long is not alive: no call in it may block for longer."""
 RATE_OVER_S = 10.0
 """The rate is the average over about so long."""
 
@@ -24,11 +22,15 @@ class View:
 
     Args:
         metrics: Shown as they are.
+        stands_still_s: A loop that has not turned for so long is not alive: no turn may take longer. Seconds.
         clock: `time.monotonic`, or a test's.
     """
 
-    def __init__(self, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, metrics: Metrics, *, stands_still_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._metrics = metrics
+        self._stands_still_s = stands_still_s
         self._clock = clock
         self._turned_at = clock()
         self._facts: Mapping[str, Any] = {"not_ready": "starting", "records": 0}
@@ -67,7 +69,7 @@ class View:
 
     def alive(self) -> bool:
         """Whether the loop still turns."""
-        return self._clock() - self._turned_at < STANDS_STILL_S
+        return self._clock() - self._turned_at < self._stands_still_s
 
     def not_ready(self) -> str | None:
         """Why no verdicts come now; None when they do."""

@@ -15,7 +15,7 @@ from pipeline.view import View
 
 @pytest.fixture
 def state() -> View:
-    return View(Metrics())
+    return View(Metrics(), stands_still_s=60.0)
 
 
 @pytest.fixture

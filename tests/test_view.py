@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 from pipeline.metrics import Metrics
-from pipeline.view import STANDS_STILL_S, View
+from pipeline.view import View
 from tests.fakes import Clock
 
 
+def view(clock: Clock | None = None) -> View:
+    return View(Metrics(), stands_still_s=60.0, clock=clock or Clock())
+
+
 def test_it_is_not_ready_until_it_is_told() -> None:
-    shown = View(Metrics())
+    shown = view()
     assert shown.not_ready() == "starting"
     shown.show({"not_ready": None, "records": 0})
     assert shown.not_ready() is None
@@ -18,7 +22,7 @@ def test_it_is_not_ready_until_it_is_told() -> None:
 
 def test_the_rate_is_records_over_the_time_that_they_took() -> None:
     clock = Clock()
-    shown = View(Metrics(), clock)
+    shown = view(clock)
     for second in range(60):
         clock.step(1.0)
         shown.show({"not_ready": None, "records": 50 * second})
@@ -28,8 +32,8 @@ def test_the_rate_is_records_over_the_time_that_they_took() -> None:
 
 def test_a_loop_that_stands_still_is_not_alive() -> None:
     clock = Clock()
-    shown = View(Metrics(), clock)
-    clock.step(STANDS_STILL_S - 1)
+    shown = view(clock)
+    clock.step(59)
     assert shown.alive()
     clock.step(2)
     assert not shown.alive()
@@ -38,7 +42,7 @@ def test_a_loop_that_stands_still_is_not_alive() -> None:
 
 
 def test_a_lift_that_was_asked_for_is_taken_once() -> None:
-    shown = View(Metrics())
+    shown = view()
     assert not shown.take_lift()
     shown.lift_brake()
     shown.lift_brake()
@@ -47,7 +51,7 @@ def test_a_lift_that_was_asked_for_is_taken_once() -> None:
 
 
 def test_what_was_read_does_not_change_with_what_is_shown_later() -> None:
-    shown = View(Metrics())
+    shown = view()
     shown.show({"not_ready": None, "records": 1})
     before = shown.status()
     shown.show({"not_ready": None, "records": 2})

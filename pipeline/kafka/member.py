@@ -33,14 +33,16 @@ logger = logging.getLogger(__name__)
 _WATERMARKS_EVERY_S = 1.0
 """High watermarks are for the lag that people see; the planner needs last stable offsets only."""
 
-DEADLINE_S = 15.0
+ASKING_S = 15.0
 """For how long the questions of one call are repeated, all together."""
 
-_PATIENCE_S = 5.0
+PATIENCE_S = 5.0
+"""For how long a poll goes on in the middle of a rebalance."""
+
 _JOINING_POLL_MS = 200
 """A poll ends no sooner than this, even when the rebalance does."""
 
-_CLOSE_MS = 2_000
+CLOSING_S = 2.0
 """For how long closing may take; what is not done by then, the session time-out does."""
 
 
@@ -200,7 +202,7 @@ class Member:
         if not owned:
             return {}
         partitions = [kafka_python.TopicPartition(*source) for source in owned]
-        until = time.monotonic() + DEADLINE_S
+        until = time.monotonic() + ASKING_S
         with translated(f"asking for the ends of {self._topic}"):
             stable = self._consumer.end_offsets(partitions, timeout_ms=_left_ms(until))
             now = time.monotonic()
@@ -252,7 +254,7 @@ class Member:
             first = kafka_python.TopicPartition(self._topic, 0)
             with translated(f"looking up {self._topic}"):
                 # Learns the partitions first: a leader that joins without them assigns nothing, and again.
-                consumer.beginning_offsets([first], timeout_ms=DEADLINE_S * 1000)
+                consumer.beginning_offsets([first], timeout_ms=ASKING_S * 1000)
             undo.pop_all()
         return consumer, listener
 
@@ -262,7 +264,7 @@ class Member:
         The library completes a join between two polls, and then throws the result away and joins again:
         members that poll briefly and do something else in between can keep a group from ever settling.
         """
-        patient_until = time.monotonic() + _PATIENCE_S
+        patient_until = time.monotonic() + PATIENCE_S
         while self._consumer.group_metadata().state is not MemberState.STABLE:
             if time.monotonic() > patient_until:
                 return
@@ -281,11 +283,11 @@ class Member:
 
     def _settle(self, granted: _Grant) -> Assignment | None:
         """Resolve where the granted partitions go on; None if the group has moved on meanwhile."""
-        until = time.monotonic() + DEADLINE_S
+        until = time.monotonic() + ASKING_S
         sources = sorted(TopicPartition(*partition) for partition in granted.partitions)
         with translated("asking for the committed offsets"):
             # Waits for transactions that are still committing offsets (isolation read_committed).
-            committed = group_offsets(self._consumer, sources, deadline_s=DEADLINE_S)
+            committed = group_offsets(self._consumer, sources, deadline_s=ASKING_S)
             fresh = self._starts([one for one in sources if one not in committed], until)
         if self._listener.granted is not granted:
             return None
@@ -351,7 +353,7 @@ def _left_ms(until: float) -> float:
 
 
 def _close(consumer: KafkaConsumer) -> None:
-    consumer.close(autocommit=False, timeout_ms=_CLOSE_MS)
+    consumer.close(autocommit=False, timeout_ms=round(CLOSING_S * 1000))
 
 
 def _identity(group: ConsumerGroupMetadata) -> tuple[int, str]:

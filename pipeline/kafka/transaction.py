@@ -34,6 +34,9 @@ from pipeline.records import Headers, TopicPartition
 
 logger = logging.getLogger(__name__)
 
+COMMITTING_S = 20.0
+"""See `Delivery.deadline_s`."""
+
 _FENCED = (
     kafka_errors.FencedInstanceIdError,
     kafka_errors.InvalidProducerEpochError,
@@ -90,8 +93,9 @@ class Delivery:
     delivery_timeout_s: float = 45.0
     """When the library gives up on a batch, in seconds. More than `transaction_timeout_s`: giving up on a
     batch does not fail the commit, but the broker's time-out does."""
-    deadline_s: float = 20.0
-    """For how long `init`, `confirm`, `commit_offsets` and `commit` may each block, in seconds."""
+    deadline_s: float = COMMITTING_S
+    """For how long `init` may block, and `confirm`, `commit_offsets` and `commit` together, in seconds. No more
+    than `transaction_timeout_s`: what is committed after the broker's time-out looks like another gate's."""
     linger_ms: int = 5
     """How long a batch waits for company, in milliseconds. `confirm` sends what waits."""
     batch_bytes: int = 1 << 18
@@ -131,6 +135,8 @@ class TransactionalProducer:
         delivery = delivery or Delivery()
         self._id = transactional_id
         self._deadline_s = delivery.deadline_s
+        self._until = 0.0
+        """When the end of the transaction has to be through: `time.monotonic()`, seconds."""
         self._in_doubt = threading.Event()
         self._state = _State.NEW
         self._sent: list[FutureRecordMetadata] = []
@@ -172,6 +178,7 @@ class TransactionalProducer:
         """
         self._expect(_State.NEW)
         with self._spent_on_error("starting the transactional producer"):
+            self._until = time.monotonic() + self._deadline_s
             self._bounded("init", self._producer.init_transactions)
             # A request of `init` that was sent twice can but fence us; nothing else is under way yet.
             self._in_doubt.clear()
@@ -219,7 +226,7 @@ class TransactionalProducer:
         self._sent.append(future)
 
     def confirm(self) -> None:
-        """Wait until the broker has accepted every message of this transaction. Blocks.
+        """Wait until the broker has accepted every message of this transaction. Blocks; the deadline begins.
 
         A successful flush does not mean that: the library reports a batch that it gave up on nowhere
         but in the futures of its messages.
@@ -230,6 +237,7 @@ class TransactionalProducer:
         """
         self._expect(_State.OPEN)
         with self._spent_on_error(f"sending {len(self._sent)} messages"):
+            self._until = time.monotonic() + self._deadline_s
             if self._sent:
                 self._bounded("flush", self._producer.flush, self._deadline_s)
             for future in self._sent:
@@ -313,10 +321,10 @@ class TransactionalProducer:
             self._state = before
 
     def _bounded(self, name: str, call: Callable[..., object], *args: object) -> None:
-        """Make a call of the library that could block for ever, for `deadline_s` at most."""
+        """Make a call of the library that could block for ever, for as long as is left at most."""
         running = _Call(f"{name}-{self._id}", call, args)
         running.start()
-        running.join(self._deadline_s)
+        running.join(max(0.0, self._until - time.monotonic()))
         if running.is_alive():
             raise kafka_errors.KafkaTimeoutError(f"no answer within {self._deadline_s:g} s")
         if running.error is not None:

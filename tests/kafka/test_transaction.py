@@ -271,6 +271,24 @@ def test_no_broker_is_said_within_the_deadline():
         TransactionalProducer(nowhere, transactional_id="x")
 
 
+def test_one_deadline_holds_for_the_whole_end_of_a_transaction(build, name, group, monkeypatch):
+    """Each call had one of its own: a publish could block for three."""
+    producer = build(deadline_s=1.0)
+    slow = producer._producer.send_offsets_to_transaction
+
+    def late(*args: object) -> None:
+        time.sleep(0.7)
+        slow(*args)
+
+    monkeypatch.setattr(producer._producer, "send_offsets_to_transaction", late)
+    monkeypatch.setattr(producer._producer, "commit_transaction", lambda: time.sleep(0.7))
+    producer.begin()
+    producer.confirm()
+    producer.commit_offsets({TopicPartition(name, 0): 1}, group)
+    with pytest.raises(TransientError, match=r"KafkaTimeoutError"):
+        producer.commit()
+
+
 @pytest.mark.slow
 def test_a_transaction_outlives_the_death_of_its_broker():
     """Without `await_ready` as we have it the library drops the request and the transaction hangs."""
