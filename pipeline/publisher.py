@@ -64,6 +64,7 @@ class Publisher:
         Raises:
             TransientError: The outcome is unknown: build the session anew.
             Fenced: Another gate has taken over.
+            DataUnusable: A message is larger than its topic takes.
             InvariantBroken: The batch is not in offset order, or has a message for a route that is off.
         """
         offsets = _next_offsets(batch, assignment)

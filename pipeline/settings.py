@@ -22,6 +22,8 @@ from pipeline.settings_sources import ENV_PREFIX, Sources
 
 SECRET_WORDS = ("password", "secret", "token", "oauth")
 MASK = "********"
+BATCH_OVERHEAD_BYTES = 1024
+"""A record batch of one message: its header of 61 bytes, and the record's own, with some room."""
 
 
 class Section(BaseModel):
@@ -125,8 +127,8 @@ class Limits(Section):
 
     max_chars: int = Field(default=20_000, ge=1)
     """Most characters in one composed text."""
-    max_message_bytes: int = Field(default=1 << 20, ge=32 << 10)
-    """Largest input value, in bytes."""
+    max_message_bytes: int = Field(default=1_000_000, ge=32 << 10)
+    """Largest input value, in bytes. By default, verdicts on it fit into topics as Kafka makes them."""
     max_reject_bytes: int = Field(default=256 << 10, ge=0)
     """A reject's value, key or headers beyond this many bytes are cut, and their digest kept."""
 
@@ -135,6 +137,11 @@ class Limits(Section):
         """Largest message that the gate may send: a batch of verdicts, or a reject with all its parts."""
         reject = 3 * self.max_reject_bytes + codec.REJECT_BYTES
         return max(self.max_message_bytes + codec.VERDICT_BYTES, reject)
+
+    @property
+    def max_batch_bytes(self) -> int:
+        """The same for the broker, whose `max.message.bytes` is about a record batch: what outputs must allow."""
+        return self.max_output_bytes + BATCH_OVERHEAD_BYTES
 
     def to_codec(self) -> codec.Limits:
         """As the codec takes them."""

@@ -5,6 +5,9 @@ Each refusal names the setting, or the bundle, and what would be right. Asks the
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
+
 from actors.bundle import Bundle
 from actors.errors import ActorError
 from pipeline.errors import BundleRefused
@@ -12,6 +15,8 @@ from pipeline.kafka import topics
 from pipeline.publisher import Destination
 from pipeline.records import Route
 from pipeline.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 def open_bundle(settings: Settings) -> Bundle:
@@ -48,7 +53,8 @@ def destinations(settings: Settings) -> dict[Route, Destination]:
         One entry per route that is switched on.
 
     Raises:
-        SettingsError: A topic is missing, or an output's partitions are fewer than those of the input.
+        SettingsError: A topic is missing, an output's partitions are fewer than those of the input, or an
+            output does not take the largest message that the gate may send.
         BrokerUnreachable: No broker answers.
         BrokerRefused: One does, and does not let us.
     """
@@ -61,6 +67,7 @@ def destinations(settings: Settings) -> dict[Route, Destination]:
             raise settings.refuse(f"topics.{name}", problem)
     found = {route: Destination(topic, counts[topic] or 0) for route, topic in outputs.items()}
     _enough_partitions(settings, found, counts[settings.topics.input] or 0)
+    _large_enough(settings, outputs)
     return {Route(route): destination for route, destination in found.items()}
 
 
@@ -70,5 +77,22 @@ def _enough_partitions(settings: Settings, found: dict[str, Destination], n_inpu
             problem = (
                 f"{destination.topic!r} has {destination.n_partitions} partitions, the input has {n_input}; "
                 "add partitions, or set topics.fold_partitions: true to share them"
+            )
+            raise settings.refuse(f"topics.{route}", problem)
+
+
+def _large_enough(settings: Settings, outputs: Mapping[str, str]) -> None:
+    """A message that a topic refuses would end the gate in the middle of its work."""
+    limits = settings.limits
+    largest = topics.largest_batches(settings.kafka, outputs.values())
+    for route, topic in outputs.items():
+        takes = largest[topic]
+        if takes is None:
+            logger.warning("the broker does not show max.message.bytes of %s: not checked", topic)
+        elif takes < limits.max_batch_bytes:
+            problem = (
+                f"{topic!r} takes batches of {takes} bytes (its max.message.bytes), the gate may send "
+                f"{limits.max_batch_bytes}: raise that, or lower limits.max_message_bytes "
+                f"({limits.max_message_bytes}) and limits.max_reject_bytes ({limits.max_reject_bytes})"
             )
             raise settings.refuse(f"topics.{route}", problem)

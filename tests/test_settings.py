@@ -133,6 +133,11 @@ def test_what_the_gate_may_send_holds_any_reject_and_any_verdict(write: Callable
     assert narrow.max_output_bytes > narrow.max_message_bytes
 
 
+def test_what_the_defaults_may_send_fits_into_a_topic_as_kafka_makes_it(write: Callable[..., Path]) -> None:
+    kafka_s_default = 1_048_588
+    assert load(write()).limits.max_batch_bytes <= kafka_s_default
+
+
 # --- what is refused at start, by the name of the setting and of its source
 
 

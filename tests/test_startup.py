@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from kafka.admin import ConfigResource
 
 from actors.bundle import Bundle, write_bundle
 from pipeline import startup
@@ -17,6 +18,8 @@ from pipeline.settings import Settings
 from tests.fakes import stand_in_bundle
 
 if TYPE_CHECKING:
+    from kafka import KafkaAdminClient
+
     from pipeline.kafka.embedded import EmbeddedKafka
 
 Make = Callable[..., Settings]
@@ -120,3 +123,32 @@ def test_an_output_with_fewer_partitions_than_the_input_is_refused_unless_they_m
     assert refused.value.setting == "topics.reject"
     found = startup.destinations(make(fold_partitions=True, **partitions))
     assert found[Route.REJECT].n_partitions == 1
+
+
+@pytest.mark.kafka
+def test_an_output_that_does_not_take_the_largest_message_is_refused(
+    make: Make, admin: KafkaAdminClient
+) -> None:
+    """The broker refused the message, and the gate built its session anew until it gave up."""
+    settings = make()
+    startup.destinations(settings)
+    review = ConfigResource("topic", settings.topics.review, {"max.message.bytes": "600000"})
+    admin.alter_configs([review])
+
+    with pytest.raises(SettingsError) as refused:
+        startup.destinations(settings)
+    assert refused.value.setting == "topics.review"
+    for fact in (settings.topics.review, "max.message.bytes", "600000", "limits.max_message_bytes (1000000)"):
+        assert fact in refused.value.problem
+    narrow = settings.limits.model_copy(update={"max_message_bytes": 500_000, "max_reject_bytes": 100_000})
+    startup.destinations(settings.model_copy(update={"limits": narrow}))
+
+
+@pytest.mark.kafka
+def test_where_the_broker_does_not_show_what_an_output_takes_the_gate_starts(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = make()
+    monkeypatch.setattr(startup.topics, "largest_batches", lambda _, names: dict.fromkeys(names))
+    assert startup.destinations(settings)
+    assert f"max.message.bytes of {settings.topics.prune}: not checked" in caplog.text

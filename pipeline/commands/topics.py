@@ -10,9 +10,6 @@ import typer
 from pipeline.commands.options import Config, Json, Overrides, settings_from
 from pipeline.kafka import topics
 
-BATCH_OVERHEAD_BYTES = 1024
-"""A broker's limit is on the whole record batch: its header of 61 bytes, and the record's own, with some room."""
-
 app = typer.Typer(name="topics", help="The topics of a gate.", no_args_is_help=True)
 
 
@@ -36,7 +33,7 @@ def create(
     """
     settings = settings_from(config, overrides)
     # What the gate may send is larger than what it takes: a reject carries its reason, a verdict its source.
-    allow = {"max.message.bytes": str(settings.limits.max_output_bytes + BATCH_OVERHEAD_BYTES)}
+    allow = {"max.message.bytes": str(settings.limits.max_batch_bytes)}
     names = [settings.topics.input, *settings.topics.outputs.values()]
     wanted = [topics.NewTopic(name, partitions, replication, allow) for name in names]
     created = topics.create(settings.kafka, wanted)

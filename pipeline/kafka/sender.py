@@ -6,6 +6,7 @@ of bytes under way and looks at every send, because a flush that succeeds does n
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Mapping
 from types import TracebackType
@@ -112,7 +113,8 @@ class Sender:
             DataUnusable: The broker takes no message of that size.
             BrokerRefused: The broker does not let us write.
         """
-        with translated(f"sending to {self._topic}"):
+        # So the flush gives up where the broker made it split a batch; each message is waited for below.
+        with translated(f"sending to {self._topic}"), contextlib.suppress(kafka_errors.UnknownError):
             self._producer.flush(timeout=self._wait_s)
         while self._under_way:
             self._confirm_oldest()

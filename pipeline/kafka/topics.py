@@ -14,9 +14,10 @@ from typing import Any, NamedTuple, TypeVar
 import kafka as kafka_python
 from kafka import KafkaAdminClient, KafkaConsumer
 from kafka import errors as kafka_errors
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 
-from pipeline.errors import TransientError
+from pipeline.errors import BrokerRefused, TransientError
 from pipeline.kafka.client import open_client, translated
 from pipeline.kafka.offsets import group_offsets
 from pipeline.records import TopicPartition
@@ -25,6 +26,7 @@ T = TypeVar("T")
 
 _DEADLINE_S = 15.0
 _PAUSE_S = 0.2
+_LARGEST_BATCH = "max.message.bytes"
 _LEAST_S = 1.0
 """What the second question of one deadline is given at least."""
 _UNSETTLED_S = 5.0
@@ -114,6 +116,39 @@ def partition_counts(
         deadline_s=deadline_s,
         doing="looking up topics",
     )
+
+
+def largest_batches(
+    kafka: Mapping[str, Any], topics: Iterable[str], *, deadline_s: float = _DEADLINE_S
+) -> dict[str, int | None]:
+    """The largest record batch that each topic takes: its `max.message.bytes`.
+
+    Args:
+        kafka: Client settings, see `client.connection`.
+        topics: Names of topics that exist.
+        deadline_s: For how long, in seconds.
+
+    Returns:
+        Bytes by name; None where the broker does not let us see.
+
+    Raises:
+        BrokerUnreachable: No broker answers.
+        TransientError: Another error of the broker's.
+    """
+    names = list(topics)
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name, [_LARGEST_BATCH]) for name in names]
+    try:
+        found = _ask(
+            kafka,
+            lambda admin: admin.describe_configs(resources, config_filter="all"),
+            deadline_s=deadline_s,
+            doing="asking for the settings of topics",
+        )
+    except BrokerRefused:
+        return dict.fromkeys(names)
+    # A topic that we may not look at comes back without settings, and without an error.
+    values = {name: of_topic.get(_LARGEST_BATCH) for name, of_topic in found.get("topic", {}).items()}
+    return {name: int(value["value"]) if (value := values.get(name)) else None for name in names}
 
 
 def committed(

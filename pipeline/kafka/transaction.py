@@ -27,7 +27,7 @@ from kafka import errors as kafka_errors
 from kafka.producer.future import FutureRecordMetadata
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
-from pipeline.errors import Fenced, InvariantBroken, TransientError
+from pipeline.errors import DataUnusable, Fenced, InvariantBroken, TransientError
 from pipeline.kafka.client import describe, open_client, translated
 from pipeline.kafka.sendable import MAX_REQUEST_BYTES
 from pipeline.records import Headers, TopicPartition
@@ -42,6 +42,8 @@ _FENCED = (
     kafka_errors.InvalidProducerEpochError,
     kafka_errors.ProducerFencedError,
 )
+
+_TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
 
 
 class _State(enum.Enum):
@@ -234,15 +236,13 @@ class TransactionalProducer:
         Raises:
             TransientError: A message failed, or the deadline passed.
             Fenced: A successor has taken over the transactional id.
+            DataUnusable: A message is larger than its topic takes; trying again does not help.
         """
         self._expect(_State.OPEN)
         with self._spent_on_error(f"sending {len(self._sent)} messages"):
             self._until = time.monotonic() + self._deadline_s
-            if self._sent:
-                self._bounded("flush", self._producer.flush, self._deadline_s)
-            for future in self._sent:
-                if not future.succeeded():
-                    raise future.exception or kafka_errors.KafkaTimeoutError("not answered")
+            self._flush()
+            self._look_at_each()
             self._state = _State.CONFIRMED
 
     def commit_offsets(self, offsets: Mapping[TopicPartition, int], group: ConsumerGroupMetadata) -> None:
@@ -300,6 +300,31 @@ class TransactionalProducer:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _flush(self) -> None:
+        """Send what waits; again where the library gives up waiting because the broker made it split a batch."""
+        waiting = bool(self._sent)
+        while waiting:
+            try:
+                self._bounded("flush", self._producer.flush, self._deadline_s)
+                waiting = False
+            except kafka_errors.UnknownError as error:
+                logger.info("a batch was too large for the broker, and was split: %s", describe(error))
+
+    def _look_at_each(self) -> None:
+        """Raise for a message that failed; for one that can never be sent, before those that failed with it."""
+        failed = [future for future in self._sent if not future.succeeded()]
+        for future in failed:
+            if isinstance(future.exception, _TOO_LARGE):
+                problem = (
+                    f"the topic takes no message of that size ({describe(future.exception)}); raise its "
+                    "max.message.bytes, or lower limits.max_message_bytes and limits.max_reject_bytes"
+                )
+                topic, partition = future._produce_future.topic_partition  # noqa: SLF001 - nowhere else
+                target = TopicPartition(topic, partition)
+                raise DataUnusable(f"a message to {target}", problem) from future.exception
+        if failed:
+            raise failed[0].exception or kafka_errors.KafkaTimeoutError("not answered")
 
     def _expect(self, state: _State) -> None:
         if self._state is not state:

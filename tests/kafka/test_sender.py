@@ -76,6 +76,16 @@ def test_a_message_that_the_broker_finds_too_large_is_refused(settings, topic):
             sender.confirm()
 
 
+def test_a_batch_that_the_broker_finds_too_large_is_split_and_arrives(settings, topic):
+    """The library's flush ends with an unknown error when it has split a batch."""
+    name = topic(**{"max.message.bytes": "500"})
+    with Sender(settings, name, linger_ms=200) as sender:
+        for _ in range(10):
+            sender.send(b"k", b"x" * 100)
+        sender.confirm()
+    assert len(read_all(settings, name)) == 10
+
+
 def test_key_and_value_that_are_both_null_are_refused(settings, topic):
     with Sender(settings, topic()) as sender, pytest.raises(DataUnusable):
         sender.send(None, None)

@@ -11,6 +11,7 @@ from typing import Any
 import kafka as kafka_python
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
+from kafka import errors as kafka_errors
 from kafka.structs import ConsumerGroupMetadata
 
 from pipeline.errors import BrokerUnreachable, TransientError
@@ -59,6 +60,29 @@ def test_a_topic_that_cannot_be_is_an_error(settings: dict[str, Any]):
 def test_an_absent_broker_is_an_error_within_the_deadline(ask: Callable[[], object]):
     with pytest.raises(BrokerUnreachable, match=r"within 0\.3 s"):
         ask()
+
+
+def test_the_largest_batch_that_a_topic_takes_is_its_own_or_the_broker_s(settings: dict[str, Any], topic):
+    own, default = topic(**{"max.message.bytes": "5000"}), topic()
+
+    found = topics.largest_batches(settings, [own, default])
+
+    assert found[own] == 5000
+    assert (found[default] or 0) > 5000
+
+
+def test_where_the_broker_does_not_show_the_settings_of_a_topic_nothing_is_known(
+    settings: dict[str, Any], topic, monkeypatch
+):
+    name = topic()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise kafka_errors.ClusterAuthorizationFailedError
+
+    monkeypatch.setattr(KafkaAdminClient, "describe_configs", lambda *_, **__: {"topic": {name: {}}})
+    assert topics.largest_batches(settings, [name]) == {name: None}
+    monkeypatch.setattr(KafkaAdminClient, "describe_configs", refuse)
+    assert topics.largest_batches(settings, [name]) == {name: None}
 
 
 def test_a_group_that_never_was_and_a_topic_that_is_not_there_have_no_offsets(

@@ -14,7 +14,7 @@ from kafka import KafkaAdminClient
 from kafka import errors as kafka_errors
 from kafka.structs import ConsumerGroupMetadata
 
-from pipeline.errors import BrokerUnreachable, Fenced, InvariantBroken, TransientError
+from pipeline.errors import BrokerUnreachable, DataUnusable, Fenced, InvariantBroken, TransientError
 from pipeline.kafka import topics
 from pipeline.kafka.client import SluiceKafkaClient
 from pipeline.kafka.embedded import EmbeddedKafka
@@ -257,6 +257,37 @@ def test_what_cannot_be_sent_is_a_defect_of_ours(build, name):
     with pytest.raises(InvariantBroken, match=r"sendable"):
         producer.send(TopicPartition(name, 0), None, None)
     assert not producer.reusable
+
+
+@pytest.mark.parametrize("n_small", [0, 3])
+def test_a_message_that_the_broker_finds_too_large_is_no_passing_trouble(build, topic, n_small):
+    """The session was built anew and the message sent again, until `publish.rebuild_deadline_s` ended the gate."""
+    narrow = TopicPartition(topic(**{"max.message.bytes": "500"}), 0)
+    producer = build()
+    producer.begin()
+    for _ in range(n_small):
+        producer.send(narrow, None, b"small")
+    producer.send(narrow, None, b"v" * 600)
+    producer.send(narrow, None, b"small")
+
+    with pytest.raises(DataUnusable, match=r"max\.message\.bytes, or lower limits") as caught:
+        producer.confirm()
+    assert str(narrow) in caught.value.what
+    assert not producer.reusable
+
+
+def test_a_batch_that_the_broker_finds_too_large_is_split_and_committed(build, settings, topic, group):
+    """The library's flush ends with an unknown error when it has split a batch: the session was built anew."""
+    narrow = TopicPartition(topic(**{"max.message.bytes": "500"}), 0)
+    producer = build(linger_ms=200)
+    producer.begin()
+    for _ in range(10):
+        producer.send(narrow, None, b"v" * 100)
+    producer.confirm()
+    producer.commit_offsets({narrow: 1}, group)
+    producer.commit()
+
+    assert len(committed_values(settings, narrow)) == 10
 
 
 def test_a_transaction_that_may_outlive_its_batches_is_refused():
