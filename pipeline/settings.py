@@ -91,7 +91,8 @@ class Gate(Section):
     brake_window: int = Field(default=2000, ge=10)
     """Candidates in the brake's window, the latest ones. It judges no fewer."""
     start: Literal["earliest", "latest"] = "earliest"
-    """Where a group without committed offsets begins."""
+    """Where a group begins that has committed nothing of the topic. A partition that is added later begins at
+    its earliest offset."""
     on_lost: Literal["stop", "skip"] = "stop"
     """What to do when retention deleted records unread: stop with an error, or count it and go on."""
     on_undecodable: Literal["stop", "reject"] = "stop"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
@@ -39,6 +39,9 @@ ASKING_S = 15.0
 PATIENCE_S = 5.0
 """For how long a poll goes on in the middle of a rebalance."""
 
+_WAIT_S = 0.5
+"""How often to ask whether another member has committed where the group begins."""
+
 _JOINING_POLL_MS = 200
 """A poll ends no sooner than this, even when the rebalance does."""
 
@@ -64,9 +67,12 @@ class Assignment:
     positions: Mapping[TopicPartition, int]
     """Where each partition goes on: the committed offset, or the resolved start. Empty when revoked."""
     fresh: Mapping[TopicPartition, int]
-    """The part of `positions` that is not committed yet, and has to be before the first claim."""
+    """Where partitions begin that were never committed; it has to be committed before the first claim. Of a
+    group that is new and starts at `latest`: all partitions of the topic, those of others too."""
     group: ConsumerGroupMetadata = field(repr=False)
     """The snapshot to commit under."""
+    revoked: bool = False
+    """Everything was revoked, and what comes next is not settled yet."""
 
 
 class GroupMember(Protocol):
@@ -95,7 +101,8 @@ class Member:
         topic: What it consumes.
         instance: Name of this gate within the group. With one, a restart within the session time-out
             causes no rebalance (static membership). None: an ordinary member.
-        start: Where a partition begins that the group has never committed.
+        start: Where a group begins that has never committed anything of the topic. A partition that is added
+            later begins at its earliest offset: what was written before it was seen is not to be lost.
         session_timeout_s: After how long without a heartbeat the group does without this member.
 
     Raises:
@@ -132,6 +139,7 @@ class Member:
         self._number = 0
         self._current: Assignment | None = None
         self._settled: _Grant | None = None
+        self._settle_at = 0.0
         self._watermarks: dict[TopicPartition, int] = {}
         self._watermarks_at = -_WATERMARKS_EVERY_S
         with ExitStack() as undo:
@@ -186,7 +194,7 @@ class Member:
             return self._settle(granted)
         if self.revoked and self._current is not None and self._current.positions:
             self._settled = None
-            return self._announce({}, {}, self._consumer.group_metadata())
+            return self._announce({}, {}, self._consumer.group_metadata(), revoked=True)
         return None
 
     def end_offsets(self) -> dict[TopicPartition, Ends]:
@@ -282,24 +290,54 @@ class Member:
             self._consumer, self._listener = self._join()
 
     def _settle(self, granted: _Grant) -> Assignment | None:
-        """Resolve where the granted partitions go on; None if the group has moved on meanwhile."""
-        until = time.monotonic() + ASKING_S
-        sources = sorted(TopicPartition(*partition) for partition in granted.partitions)
+        """Resolve where the granted partitions go on; None if the group has moved on meanwhile, or has to wait."""
+        now = time.monotonic()
+        if now < self._settle_at:
+            return None
+        until = now + ASKING_S
+        owned = sorted(TopicPartition(*partition) for partition in granted.partitions)
         with translated("asking for the committed offsets"):
             # Waits for transactions that are still committing offsets (isolation read_committed).
-            committed = group_offsets(self._consumer, sources, deadline_s=ASKING_S)
-            fresh = self._starts([one for one in sources if one not in committed], until)
+            committed = group_offsets(self._consumer, self._asked_for(owned), deadline_s=ASKING_S)
+            fresh = self._starts(owned, committed, until)
         if self._listener.granted is not granted:
+            return None
+        if fresh is None:
+            logger.info("the owner of %s[0] is to commit where the group begins", self._topic)
+            self._settle_at = time.monotonic() + _WAIT_S
             return None
         self._settled = granted
         offsets = {**committed, **fresh}
-        return self._announce({source: offsets[source] for source in sources}, fresh, granted.group)
+        return self._announce({source: offsets[source] for source in owned}, fresh, granted.group)
 
-    def _starts(self, sources: Sequence[TopicPartition], until: float) -> dict[TopicPartition, int]:
-        """Where partitions begin that were never committed."""
+    def _asked_for(self, owned: Sequence[TopicPartition]) -> Sequence[TopicPartition]:
+        """The partitions whose committed offsets tell where those that are owned begin."""
+        if self._start == "earliest" or not owned:
+            return owned
+        numbers = self._consumer.partitions_for_topic(self._topic)
+        return sorted({*owned, *(TopicPartition(self._topic, number) for number in numbers)})
+
+    def _starts(
+        self, owned: Sequence[TopicPartition], committed: Mapping[TopicPartition, int], until: float
+    ) -> dict[TopicPartition, int] | None:
+        """Where partitions begin that were never committed; None while that is another member's to say.
+
+        A group that starts at `latest` has to start everywhere at once: if each member resolved its own part, the
+        first commit would make the parts of the others look like partitions that were added. So the owner of
+        partition 0 resolves them all.
+        """
+        missing = [one for one in owned if one not in committed]
+        if self._start == "earliest" or committed or not missing:
+            return self._offsets(self._consumer.beginning_offsets, missing, until)
+        if TopicPartition(self._topic, 0) not in owned:
+            return None
+        return self._offsets(self._consumer.end_offsets, self._asked_for(owned), until)
+
+    def _offsets(
+        self, ask: Callable[..., Mapping[Any, int]], sources: Sequence[TopicPartition], until: float
+    ) -> dict[TopicPartition, int]:
         if not sources:
             return {}
-        ask = self._consumer.beginning_offsets if self._start == "earliest" else self._consumer.end_offsets
         found = ask([kafka_python.TopicPartition(*source) for source in sources], timeout_ms=_left_ms(until))
         return {TopicPartition(*partition): int(offset) for partition, offset in found.items()}
 
@@ -308,9 +346,11 @@ class Member:
         positions: Mapping[TopicPartition, int],
         fresh: Mapping[TopicPartition, int],
         group: ConsumerGroupMetadata,
+        *,
+        revoked: bool = False,
     ) -> Assignment:
         self._number += 1
-        self._current = Assignment(self._number, positions, fresh, group)
+        self._current = Assignment(self._number, positions, fresh, group, revoked)
         owned = ", ".join(map(str, positions)) or "nothing"
         logger.info("assignment %d, generation %d: %s", self._number, group.generation_id, owned)
         return self._current

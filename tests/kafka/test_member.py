@@ -152,6 +152,48 @@ def test_goes_on_from_what_is_committed(join, commit, fill, name):
     assert again.fresh.keys() == set(sources(name, 0, 1, 3))
 
 
+def test_a_partition_that_is_added_to_a_group_that_started_at_latest_begins_at_its_first_offset(
+    join, commit, fill, name, admin: KafkaAdminClient
+):
+    """It began at its end: what was written before it was seen was never read."""
+    first = join(start="latest")
+    [assignment] = settle(first, shares=[4])
+    commit(assignment.group, assignment.fresh)
+    first.end().close(leave=True)
+    admin.create_partitions({name: 5})
+    fill(TopicPartition(name, 4), [b"before it was seen"])
+
+    [again] = settle(join(start="latest"), shares=[5])
+
+    assert again.fresh == {TopicPartition(name, 4): 0}
+
+
+def test_a_group_that_starts_at_latest_starts_everywhere_at_once(join, commit, fill, name):
+    """Whoever asked after the first commit would take its own partitions for added ones."""
+    for number in range(4):
+        fill(TopicPartition(name, number), [b"before the start"])
+    gates = [join(start="latest"), join(start="latest")]
+
+    def owner() -> Assignment | None:
+        latest = [gate.told[-1] for gate in gates if gate.told]
+        return next(
+            (a for a in latest if len(a.positions) == 2 and TopicPartition(name, 0) in a.positions), None
+        )
+
+    until(lambda: owner() is not None)
+    began = owner()
+    assert began is not None
+    assert began.fresh == dict.fromkeys(sources(name, 0, 1, 2, 3), 1)
+    for number in range(4):
+        fill(TopicPartition(name, number), [b"after the start"])
+    time.sleep(1)
+    assert began is owner(), "nobody is told before the start is committed"
+    commit(began.group, began.fresh)
+
+    told = settle(*gates, shares=[2, 2])
+    assert {source: at for a in told for source, at in a.positions.items()} == began.fresh
+
+
 def test_all_partitions_are_asked_for_at_once(join, monkeypatch, name):
     """One after the other, each with its own deadline, they outlasted the gate's liveness on a slow broker."""
     fetch, asked = ConsumerCoordinator.fetch_committed_offsets, []
@@ -199,6 +241,7 @@ def test_a_rebalance_that_waits_for_another_member_has_revoked_everything(join):
 
     after, *_ = settle(first, second, third, shares=[2, 1, 1])
     assert not first.member.revoked
+    assert revoked.revoked
     assert (revoked.number, after.number) == (before.number + 1, before.number + 2)
 
 
