@@ -48,7 +48,7 @@ class Keeper:
         settings: Everything it needs to know.
         destinations: Where each route goes, see `startup`.
         bundle: What its replicas score with.
-        until_drained: Stop once everything that the partitions hold is committed.
+        until_drained: Stop once everything that its partitions hold is committed.
         open_session: Builds a session; None builds it on the broker of the settings.
         start: Starts an execution, given its number; None starts a runner.
     """
@@ -304,9 +304,11 @@ class Keeper:
     def _done(self) -> bool:
         if self._stop_by is not None:
             return self._ledger.in_flight() == 0 or time.monotonic() > self._stop_by
-        looked = self._assignment is not None and self._ends.keys() == set(self._ledger.sources)
+        settled = self._assignment is not None and not self._assignment.revoked
+        # Where nothing is owned there is nothing to look at: the rest is for the others of the group.
+        looked = settled and self._ends.keys() == set(self._ledger.sources)
         idle = self._lag() == 0 and self._ledger.in_flight() == 0
-        return self._until_drained and looked and bool(self._ends) and idle
+        return self._until_drained and looked and idle
 
     def _record(self) -> None:
         """Show where the gate stands."""

@@ -22,6 +22,7 @@ from pipeline.errors import (
     Undecodable,
 )
 from pipeline.execution import Outcome
+from pipeline.kafka.member import Assignment
 from pipeline.keeper import TURN_S, Keeper
 from pipeline.link import Halted, Unread, Warm
 from pipeline.publisher import Destination, Publisher
@@ -192,6 +193,22 @@ def test_until_drained_ends_when_everything_is_committed_and_leaves_the_group(bu
     assert sorted(offset for _, offset in bench.published) == list(range(1000))
     assert bench.members[0].left is True
     assert bench.execution.closed
+
+
+def test_until_drained_a_gate_that_owns_nothing_is_done_once_it_knows(bundle: Bundle) -> None:
+    """It waited for ever, where the group had more gates than partitions."""
+    bench = Bench(bundle, until_drained=True)
+    with bench.open() as session:
+        member = bench.members[0]
+        member._coming.clear()
+        bench.keeper._turn(session)
+        assert not bench.keeper._done(), "nothing is assigned yet"
+        member._coming.append(Assignment(1, {}, {}, object(), revoked=True))
+        bench.keeper._turn(session)
+        assert not bench.keeper._done(), "the next assignment may bring some"
+        member.assign({})
+        bench.keeper._turn(session)
+        assert bench.keeper._done()
 
 
 def test_while_what_is_ready_lingers_the_loop_waits_and_does_not_spin(bundle: Bundle) -> None:

@@ -19,7 +19,7 @@ def run(
     config: Config = None,
     overrides: Overrides = None,
     until_drained: Annotated[
-        bool, typer.Option(help="Stop once everything that the topic holds is committed.")
+        bool, typer.Option(help="Stop once everything that its partitions hold is committed.")
     ] = False,
     show_settings: Annotated[
         bool, typer.Option(help="Print the settings in force, secrets masked, and exit.")
