@@ -2,8 +2,9 @@
 
 Promises: never more claims or estimated bytes in flight than allowed; partitions take turns; claims grow with
 the lag and with the measured speed of a replica, and shrink at a trickle. After an execution failed, what it
-held is handed out again alone, one claim at a time, and halved each time it fails, so that one poisonous row
-is found without touching its neighbours. Never reads payload; knows neither the broker nor the engine.
+held is handed out again alone, one claim at a time, and halved each time it fails, so that one poisonous
+message is found without touching its neighbours; which of its rows it is, a trial finds. Never reads payload;
+knows neither the broker nor the engine.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ class Planner:
         """Learn speed and size from a claim that came back."""
         if settled.counts.scored:
             self._n_condemned = 0
+        if settled.claim.condemned:
+            return  # a trial's speed is not a replica's
         n_offsets = settled.claim.n_offsets
         seconds, size = settled.score_s / n_offsets, settled.n_bytes / n_offsets
         if self._seconds_per_offset is None:
@@ -83,13 +86,13 @@ class Planner:
     def suspect(self, ledger: Ledger) -> None:
         """Hand what is out one at a time: one of the claims may have brought its execution down.
 
-        A claim that fails alone, having failed before, is halved; a single row that does is condemned.
+        A claim that fails alone, having failed before, is halved; a single message that does is condemned.
 
         Args:
             ledger: The books of the assignment; what becomes of the claims is entered there.
 
         Raises:
-            ReplicasKeepDying: So many were condemned in a row that it cannot be the rows.
+            ReplicasKeepDying: So many were condemned in a row that it cannot be the messages.
         """
         failed = self._handed(ledger)
         pieces = [replace(claim, attempt=claim.attempt + 1) for claim in failed]

@@ -2,14 +2,16 @@
 
 Promises: a claim tried again gives the same pieces, cut at the same offsets; what cannot become a candidate is
 rejected as a value; nothing raises for data. Broker trouble gives the claim back unread, and what the gate must
-not go past is said as `Halted`. It knows no engine: whoever runs it hands in one claim and passes on what comes.
+not go past is said as `Halted`. A condemned message is decoded and tokenized in a process of its own first, and
+rejected whole if that dies. It knows no engine: whoever runs it hands in one claim and passes on what comes.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -22,6 +24,7 @@ from pipeline.errors import BundleRefused, FatalError, SettingsError, TransientE
 from pipeline.kafka.reader import RangeReader, Reader
 from pipeline.records import Candidates, Claim, Reason, Record, Rejected, Stage
 from pipeline.settings import Settings
+from pipeline.trial import Died, Trial
 
 MAX_RECORDS = 16_384
 """Most messages in one piece of a claim."""
@@ -31,10 +34,11 @@ _REASONS = {
     Fault.TOO_LONG: Reason.TEXT_TOO_LONG,
     Fault.LONE_SURROGATE: Reason.LONE_SURROGATE,
 }
-_DETAILS = {
-    Reason.SCORING_FAILED: "scoring it ended the replica, each time it was tried",
-    Reason.UNDECODABLE_BATCH: "the client cannot decode the record batch that holds this offset",
-}
+_TRIAL_SHARE = 1 / 6
+"""Of `execution.hang_s`, for a trial. Score's comes after it, with two thirds, before anything is given back."""
+
+Trying = Callable[[Sequence[list[Record]]], list[Work | Died]]
+"""Does `Prepare`'s work on messages that may kill it; a `Trial`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class Prepare:
         reader: Reads a range.
         preparer: Composes and tokenizes.
         limits: What an input message may be.
+        trial: Does the work on what may kill this process.
         max_bytes: Most payload bytes in one piece.
         reject_undecodable: Reject offsets that the client cannot decode, rather than halt.
     """
@@ -71,12 +76,14 @@ class Prepare:
         preparer: Prepares,
         limits: Limits,
         *,
+        trial: Trying,
         max_bytes: int,
         reject_undecodable: bool = False,
     ) -> None:
         self._reader = reader
         self._preparer = preparer
         self._limits = limits
+        self._trial = trial
         self._max_bytes = max_bytes
         self._reject_undecodable = reject_undecodable
 
@@ -114,31 +121,32 @@ class Prepare:
                 raise
             # This offset alone: the next read meets what follows it, which may be the same batch again.
             piece = claim.part(claim.start, claim.start + 1)
-            return piece, self._unscored([_unreadable(problem)], Reason.UNDECODABLE_BATCH, Stage.READ), 0, 0
+            detail = "the client cannot decode the record batch that holds this offset"
+            work = self._rejected(_unreadable(problem), Reason.UNDECODABLE_BATCH, Stage.READ, detail)
+            return piece, work, 0, 0
         piece = claim.part(claim.start, read.end)
         lost = read.end - claim.start if read.lost_until is not None else 0
         n_bytes = sum(len(record.value or b"") + len(record.key or b"") for record in read.records)
-        if claim.condemned:
-            work = self._unscored(read.records, Reason.SCORING_FAILED, Stage.SCORE)
+        if claim.condemned and read.records:
+            work = self._try(read.records)
         else:
-            work = self._work(read.records)
+            work = _work(self._preparer, self._limits, read.records)
         return piece, work, n_bytes, lost
 
-    def _work(self, records: list[Record]) -> Work:
-        candidates, rejected = decode(records, self._limits)
-        prepared = self._preparer.prepare(candidates.query, candidates.document)
-        for at, problem in prepared.problems:
-            reason, record, row = _REASONS[problem.fault], candidates.record[at], candidates.row[at]
-            rejected.append(Rejected(record, row, reason, Stage.COMPOSE, str(problem)))
-        origins = Origins.of(candidates, prepared.kept)
-        return Work(records, origins, prepared.tokens.to_arrow(), rejected)
+    def _try(self, records: list[Record]) -> Work:
+        """The work on the one message of a condemned claim."""
+        (work,) = self._trial([records])
+        if isinstance(work, Died):
+            detail = f"decoding and tokenizing it was given up: {work.how}"
+            return self._rejected(records[0], Reason.PREPARING_FAILED, Stage.DECODE, detail)
+        return work
 
-    def _unscored(self, records: list[Record], reason: Reason, stage: Stage) -> Work:
-        """Work that is all rejects."""
+    def _rejected(self, record: Record, reason: Reason, stage: Stage, detail: str) -> Work:
+        """Work that is one reject."""
         nothing = self._preparer.prepare([], [])
-        rejected = [Rejected(at, -1, reason, stage, _DETAILS[reason]) for at in range(len(records))]
         no_candidates = Candidates([], [], [], [], [])
-        return Work(records, Origins.of(no_candidates, []), nothing.tokens.to_arrow(), rejected)
+        rejected = [Rejected(0, -1, reason, stage, detail)]
+        return Work([record], Origins.of(no_candidates, []), nothing.tokens.to_arrow(), rejected)
 
 
 def build(settings: Settings) -> Prepare:
@@ -153,15 +161,11 @@ def build(settings: Settings) -> Prepare:
     Raises:
         BundleRefused: The bundle must not be used.
     """
-    open_preparer = load_class(settings.pool.preparer)
-    try:
-        preparer = open_preparer(settings.bundle, max_chars=settings.limits.max_chars)
-    except ActorError as error:
-        raise BundleRefused(str(error)) from error
     return Prepare(
         RangeReader(settings.kafka),
-        preparer,
+        _open_preparer(settings),
         settings.limits.to_codec(),
+        trial=Trial(partial(_open_work, settings), limit_s=_TRIAL_SHARE * settings.execution.hang_s),
         max_bytes=settings.claims.max_bytes,
         reject_undecodable=settings.gate.on_undecodable == "reject",
     )
@@ -185,6 +189,31 @@ def load_class(name: str) -> Callable[..., Any]:
     except (ImportError, AttributeError, ValueError) as error:
         raise SettingsError("pool", f"there is no class {name!r}: {error}", "the settings") from error
     return found
+
+
+def _open_preparer(settings: Settings) -> Prepares:
+    open_preparer = load_class(settings.pool.preparer)
+    try:
+        preparer: Prepares = open_preparer(settings.bundle, max_chars=settings.limits.max_chars)
+    except ActorError as error:
+        raise BundleRefused(str(error)) from error
+    return preparer
+
+
+def _open_work(settings: Settings) -> Callable[[list[Record]], Work]:
+    """What a trial does, in its process."""
+    return partial(_work, _open_preparer(settings), settings.limits.to_codec())
+
+
+def _work(preparer: Prepares, limits: Limits, records: list[Record]) -> Work:
+    """Decode, compose, tokenize."""
+    candidates, rejected = decode(records, limits)
+    prepared = preparer.prepare(candidates.query, candidates.document)
+    for at, problem in prepared.problems:
+        reason, record, row = _REASONS[problem.fault], candidates.record[at], candidates.row[at]
+        rejected.append(Rejected(record, row, reason, Stage.COMPOSE, str(problem)))
+    origins = Origins.of(candidates, prepared.kept)
+    return Work(records, origins, prepared.tokens.to_arrow(), rejected)
 
 
 def _unreadable(problem: Undecodable) -> Record:

@@ -73,6 +73,7 @@ class Reason(enum.StrEnum):
     SCORE_NOT_FINITE = "score_not_finite"
     SCORING_FAILED = "scoring_failed"
     UNDECODABLE_BATCH = "undecodable_batch"
+    PREPARING_FAILED = "preparing_failed"
 
 
 class Stage(enum.StrEnum):
@@ -123,7 +124,7 @@ class Claim:
     attempt: int = 1
     """Counts the executions that were given this claim, from 1."""
     condemned: bool = False
-    """Do not score: this range killed its replica and is down to one row, so reject it."""
+    """Its one message ended an execution, alone: it is worked on in a process of its own, see `trial`."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end:

@@ -2,7 +2,8 @@
 
 Promises: every row of a piece leaves as a message, a count or a reject, in source order; a batch that the
 scorer cannot bear is halved down to the row, and that row is rejected, as long as the scorer still bears
-another one: a replica that is broken raises, and rejects nothing. Knows neither Kafka nor the engine.
+another one: a replica that is broken raises, and rejects nothing. The rows of a condemned message are scored
+one by one in a process of its own, and those that end it are rejected. Knows neither Kafka nor the engine.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from math import ceil
+from typing import Any
 
 import numpy as np
 
@@ -35,8 +38,15 @@ from pipeline.errors import BundleRefused
 from pipeline.prepare import Prepared, load_class
 from pipeline.records import Mode, Reason, Rejected, Settled, TopicPartition
 from pipeline.settings import Settings
+from pipeline.trial import Died, Trial
 
 NOT_SCORED = float("nan")
+
+_TRIAL_SHARE = 2 / 3
+"""Of `execution.hang_s`, for a trial. Prepare's comes first, with a sixth, and gives nothing back either."""
+
+Trying = Callable[[Sequence[Tokens]], list[Scores | Died]]
+"""Scores pairs that may kill their process, one by one; a `Trial`."""
 
 
 class Score:
@@ -46,6 +56,7 @@ class Score:
         scorer: Scores tokens.
         bundle: What it scores with, for the verdicts to name.
         limits: What a reject may keep.
+        trial: Scores what may kill this process.
         run: The run number.
         batch_verdicts: How the verdicts of a batch message are sent, `arrow` or `json`.
         emit_pass: False where what passes is counted and not sent.
@@ -57,12 +68,14 @@ class Score:
         bundle: Bundle,
         limits: Limits,
         *,
+        trial: Trying,
         run: int,
         batch_verdicts: str = "arrow",
         emit_pass: bool = True,
     ) -> None:
         self._scorer = scorer
         self._limits = limits
+        self._trial = trial
         self._run = run
         self._sound: Tokens | None = None  # a pair that this replica has scored
         self._replica = f"{socket.gethostname()}:{os.getpid()}"
@@ -87,7 +100,8 @@ class Score:
             return
         began = time.monotonic()
         claim, work = item.claim, unpack_work(item.work)
-        scores, failures = self._score(Tokens.from_arrow(work.columns))
+        tokens = Tokens.from_arrow(work.columns)
+        scores, failures = self._try(tokens) if claim.condemned and len(tokens) else self._score(tokens)
         context = replace(self._context, source=claim.source, mode=claim.mode)
         now_ms = time.time_ns() // 1_000_000
         verdicts = encode_verdicts(work.records, work.origins, scores, context, time_ms=now_ms)
@@ -108,7 +122,7 @@ class Score:
             lost=item.lost,
         )
 
-    def _score(self, tokens: Tokens) -> tuple[Scores, dict[int, Exception]]:
+    def _score(self, tokens: Tokens) -> tuple[Scores, dict[int, str]]:
         """Score what can be scored; raise if it is not for the pairs that some cannot."""
         scores, failures = _score(self._scorer, tokens)
         if self._sound is None and len(failures) < len(tokens):
@@ -118,7 +132,19 @@ class Score:
             if self._sound is None:
                 raise next(iter(failures.values()))
             self._scorer.score(self._sound)
-        return scores, failures
+        return scores, {at: f"{type(why).__name__}: {why}" for at, why in failures.items()}
+
+    def _try(self, tokens: Tokens) -> tuple[Scores, dict[int, str]]:
+        """Score the pairs of a condemned message without risk to this process."""
+        pairs = [tokens.slice(at, at + 1) for at in range(len(tokens))]
+        # A pair that was alone in its message is known already.
+        answers = self._trial(pairs) if len(pairs) > 1 else [Died("it ended each replica that tried")]
+        failures = {
+            at: f"scoring it was given up: {answer.how}"
+            for at, answer in enumerate(answers)
+            if isinstance(answer, Died)
+        }
+        return _joined([_unscored() if isinstance(one, Died) else one for one in answers]), failures
 
 
 def build(settings: Settings) -> Score:
@@ -133,22 +159,33 @@ def build(settings: Settings) -> Score:
     Raises:
         BundleRefused: The bundle, or the device, must not be used.
     """
-    open_scorer = load_class(settings.pool.scorer)
-    pool = settings.pool
-    try:
-        scorer = open_scorer(
-            settings.bundle, threads=ceil(pool.cpus_per_replica), budget_tokens=pool.budget_tokens
-        )
-    except ActorError as error:
-        raise BundleRefused(str(error)) from error
+    scorer = _open_scorer(settings)
     return Score(
         scorer,
         scorer.bundle,
         settings.limits.to_codec(),
+        trial=Trial(partial(_open_trial, settings), limit_s=_TRIAL_SHARE * settings.execution.hang_s),
         run=settings.gate.run,
         batch_verdicts=settings.publish.batch_verdicts,
         emit_pass=settings.topics.pass_ is not None,
     )
+
+
+def _open_scorer(settings: Settings) -> Any:  # noqa: ANN401 - a class that the settings name
+    open_scorer = load_class(settings.pool.scorer)
+    pool = settings.pool
+    try:
+        return open_scorer(
+            settings.bundle, threads=ceil(pool.cpus_per_replica), budget_tokens=pool.budget_tokens
+        )
+    except ActorError as error:
+        raise BundleRefused(str(error)) from error
+
+
+def _open_trial(settings: Settings) -> Callable[[Tokens], Scores]:
+    """What a trial does, in its process."""
+    scorer: ScoresPairs = _open_scorer(settings)
+    return scorer.score
 
 
 def _score(scorer: ScoresPairs, tokens: Tokens) -> tuple[Scores, dict[int, Exception]]:
@@ -161,29 +198,37 @@ def _score(scorer: ScoresPairs, tokens: Tokens) -> tuple[Scores, dict[int, Excep
         return scorer.score(tokens), {}
     except (RuntimeError, MemoryError, IndexError) as error:
         if n == 1:
-            nothing = np.full(1, NOT_SCORED, np.float32)
-            return Scores(nothing, nothing, np.zeros(1, np.int8)), {0: error}
+            return _unscored(), {0: error}
         if n == 0:
             raise
     middle = n // 2
     left, left_failed = _score(scorer, tokens.slice(0, middle))
     right, right_failed = _score(scorer, tokens.slice(middle, n))
     failed = left_failed | {middle + at: because for at, because in right_failed.items()}
-    joined = Scores(
-        np.concatenate([left.logit, right.logit]),
-        np.concatenate([left.relevance, right.relevance]),
-        np.concatenate([left.action, right.action]),
+    return _joined([left, right]), failed
+
+
+def _unscored() -> Scores:
+    """In the place of one pair's scores."""
+    nothing = np.full(1, NOT_SCORED, np.float32)
+    return Scores(nothing, nothing, np.zeros(1, np.int8))
+
+
+def _joined(parts: Sequence[Scores]) -> Scores:
+    return Scores(
+        np.concatenate([part.logit for part in parts]),
+        np.concatenate([part.relevance for part in parts]),
+        np.concatenate([part.action for part in parts]),
     )
-    return joined, failed
 
 
-def _named(rejected: list[Rejected], origins: Origins, failures: dict[int, Exception]) -> list[Rejected]:
+def _named(rejected: list[Rejected], origins: Origins, failures: Mapping[int, str]) -> list[Rejected]:
     """Rejects of scores that are not finite; where there never was a score, they say so."""
     if not failures:
         return rejected
     because = {(int(origins.record[at]), int(origins.row[at])): why for at, why in failures.items()}
     return [
-        one._replace(reason=Reason.SCORING_FAILED, detail=f"{type(why).__name__}: {why}")
+        one._replace(reason=Reason.SCORING_FAILED, detail=why)
         if (why := because.get((one.record, one.row))) is not None
         else one
         for one in rejected

@@ -1,7 +1,8 @@
 """Hand-written stand-ins for the parts that a test leaves out: clock, execution, broker, reader and model.
 
 They keep what was done to them in plain lists. Those that the settings can name (`ArithmeticPreparer`,
-`ArithmeticScorer`, `PoisonScorer`) are opened like the real ones, so that a runner can be given them too.
+`PoisonPreparer`, `ArithmeticScorer`, `PoisonScorer`) are opened like the real ones, so that a runner can be
+given them too.
 """
 
 from __future__ import annotations
@@ -228,6 +229,23 @@ class ListReader:
         """Nothing to let go of."""
 
 
+class ScriptedTrial:
+    """A trial without a process: it answers what a test gives it.
+
+    Args:
+        answers: One for each item.
+    """
+
+    def __init__(self, *answers: Any) -> None:
+        self._answers = answers
+        self.items: list[Any] | None = None
+        """What was tried; None if nothing was."""
+
+    def __call__(self, items: Sequence[Any]) -> list[Any]:
+        self.items = list(items)
+        return list(self._answers)
+
+
 def stand_in_bundle(folder: Path) -> Bundle:
     """A bundle for the arithmetic scorer: it prunes from 2 and reviews from 1; there is no model in it."""
     model = folder / "model"
@@ -266,6 +284,17 @@ class ArithmeticPreparer:
         if len(text) > self._max_chars:
             return TextProblem(Side.DOCUMENT, Fault.TOO_LONG, len(text), self._max_chars)
         return None
+
+
+class PoisonPreparer(ArithmeticPreparer):
+    """One text takes its process down, as a bad input does to a parser."""
+
+    ABORTS = "abort"
+
+    def prepare(self, queries: Sequence[Fields], documents: Sequence[Fields]) -> Prepared:
+        if any(document["text"] == self.ABORTS for document in documents):
+            os.abort()
+        return super().prepare(queries, documents)
 
 
 class ArithmeticScorer:

@@ -276,3 +276,21 @@ def test_a_claim_that_is_scored_between_them_shows_that_it_is_the_rows() -> None
         planner.observe(Settled(replace(claim, start=n, end=n + 1), b"", Counts(pass_=1)))
         ledger.release(max_messages=1)
         ledger.commit({A: claim.end})
+
+
+def test_a_batch_message_of_which_some_rows_were_scored_shows_that_it_is_the_rows() -> None:
+    ledger, planner = Ledger(1, {A: 0}), Planner(replace(BOUNDS, max_offsets=1, min_offsets=1, max_claims=1))
+    for _ in range(3 * MAX_CONDEMNED):
+        claim = condemn(planner, ledger, {A: 100})
+        back(ledger, claim)
+        planner.observe(Settled(claim, b"", Counts(pass_=2, rejected=1)))
+        ledger.release(max_messages=1)
+        ledger.commit({A: claim.end})
+
+
+def test_a_trial_teaches_nothing_of_the_speed_of_a_replica() -> None:
+    """One message that took half a minute to try made the next forty claims one message each."""
+    planner = measured(offsets_per_s=500)
+    tried = Claim(A, 1000, 1001, 1, Mode.ENFORCE, condemned=True)
+    planner.observe(Settled(tried, b"", Counts(pass_=2, rejected=1), score_s=30.0))
+    assert planner.plan(Ledger(1, {A: 0}), {A: 100_000}, Mode.ENFORCE)[0].n_offsets == 500

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import orjson
 import pytest
@@ -11,7 +12,8 @@ from pipeline.errors import BrokerRefused, BundleRefused, SettingsError, Transie
 from pipeline.prepare import MAX_RECORDS, Prepare, Prepared, load_class
 from pipeline.records import Claim, Mode, Reason, Record, Stage, TopicPartition
 from pipeline.settings import Settings
-from tests.fakes import ArithmeticPreparer, ListReader
+from pipeline.trial import Died
+from tests.fakes import ArithmeticPreparer, ListReader, PoisonPreparer, ScriptedTrial
 
 SOURCE = TopicPartition("in", 3)
 LIMITS = Limits(max_chars=20, max_message_bytes=40_000, max_reject_bytes=2_000)
@@ -26,8 +28,11 @@ def claim(start: int, end: int, **facts: object) -> Claim:
     return Claim(SOURCE, start, end, 1, Mode.ENFORCE, **facts)
 
 
-def stage(reader: ListReader, *, max_bytes: int = 1 << 20, **how: object) -> Prepare:
-    return Prepare(reader, ArithmeticPreparer(max_chars=20), LIMITS, max_bytes=max_bytes, **how)
+def stage(
+    reader: ListReader, *, trial: ScriptedTrial | None = None, max_bytes: int = 1 << 20, **how: object
+) -> Prepare:
+    trial = trial or ScriptedTrial()
+    return Prepare(reader, ArithmeticPreparer(max_chars=20), LIMITS, trial=trial, max_bytes=max_bytes, **how)
 
 
 def pieces(of: Prepare, item: Claim) -> list[tuple[int, int]]:
@@ -122,11 +127,51 @@ def test_offsets_that_cannot_be_decoded_are_rejected_one_by_one_where_the_settin
     assert [one.reason for one in work.rejected] == [Reason.UNDECODABLE_BATCH]
 
 
-def test_a_condemned_claim_is_read_and_rejected_without_a_look_at_it() -> None:
-    (piece,) = stage(ListReader([message(0, "no number at all")]))(claim(0, 1, attempt=3, condemned=True))
+def test_a_condemned_message_that_ends_the_process_it_is_tried_in_is_rejected_whole() -> None:
+    """It was decoded again and again where it killed, until the gate gave up."""
+    condemned = message(0, "no number at all")
+    trial = ScriptedTrial(Died("signal 11"))
+    (piece,) = stage(ListReader([condemned]), trial=trial)(claim(0, 1, attempt=3, condemned=True))
     work = unpack_work(piece.work)
-    assert [(one.row, one.reason) for one in work.rejected] == [(-1, Reason.SCORING_FAILED)]
+    assert trial.items == [[condemned]]
+    assert [(one.row, one.reason, one.stage) for one in work.rejected] == [
+        (-1, Reason.PREPARING_FAILED, Stage.DECODE)
+    ]
+    assert "signal 11" in work.rejected[0].detail
+    assert work.records == [condemned]
     assert len(work.origins.record) == work.columns.num_rows == 0
+
+
+def test_a_condemned_message_that_does_not_is_prepared_like_any_other(tmp_path: Path) -> None:
+    reader = ListReader([message(0, "70")])
+    (usual,) = stage(reader)(claim(0, 1))
+    built = real(tmp_path, reader)
+    (piece,) = built(claim(0, 1, condemned=True))
+    assert unpack_work(piece.work).records == [message(0, "70")]
+    assert (piece.work, piece.n_bytes) == (usual.work, usual.n_bytes)
+
+
+def test_a_condemned_offset_without_a_record_needs_no_trial() -> None:
+    (piece,) = stage(ListReader([]))(claim(0, 1, condemned=True))
+    assert unpack_work(piece.work).rejected == []
+
+
+def test_what_kills_the_preparer_kills_a_process_of_its_own(tmp_path: Path) -> None:
+    built = real(tmp_path, ListReader([message(0, PoisonPreparer.ABORTS), message(1)]))
+    (poison,) = built(claim(0, 1, condemned=True))
+    (rejected,) = unpack_work(poison.work).rejected
+    assert rejected.reason is Reason.PREPARING_FAILED
+    assert "signal 6" in rejected.detail
+    (next_one,) = built(claim(1, 2))
+    assert unpack_work(next_one.work).columns.num_rows == 1
+
+
+def real(tmp_path: Path, reader: ListReader) -> Prepare:
+    """As the settings describe it, but that it reads from a list."""
+    settings = Settings(bundle=tmp_path, pool={"preparer": "tests.fakes:PoisonPreparer"})
+    built = prepare.build(settings)
+    built._reader = reader
+    return built
 
 
 def test_the_first_round_trip_is_passed_on() -> None:

@@ -1,20 +1,34 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import orjson
+import pyarrow as pa
 import pytest
 
 from actors.bundle import Bundle
-from pipeline import link, score
+from pipeline import link, prepare, score
 from pipeline.codec import Limits, unpack_outputs
+from pipeline.codec.arrow_stream import write_stream
 from pipeline.errors import BundleRefused
 from pipeline.prepare import Prepare
 from pipeline.records import Action, Claim, Counts, Mode, Reason, Record, Route, Settled, TopicPartition
 from pipeline.score import Score
 from pipeline.settings import Settings
-from tests.fakes import ArithmeticPreparer, ArithmeticScorer, ListReader, PoisonScorer, stand_in_bundle
+from pipeline.trial import Died
+from tests.fakes import (
+    ArithmeticPreparer,
+    ArithmeticScorer,
+    ListReader,
+    PoisonScorer,
+    ScriptedTrial,
+    stand_in_bundle,
+)
 
+ARROW = ("content-type", b"application/vnd.apache.arrow.stream")
 SOURCE = TopicPartition("in", 3)
 LIMITS = Limits(max_chars=20, max_message_bytes=40_000, max_reject_bytes=2_000)
 
@@ -29,22 +43,47 @@ def message(offset: int, text: object) -> Record:
     return Record(offset, 1_700_000_000_000 + offset, b"key", value)
 
 
+def batch(*texts: object) -> Record:
+    """One message with a candidate for each text."""
+    ids = [f"c-{row}" for row in range(len(texts))]
+    columns = {"candidate_id": ids, "query": ["q"] * len(texts), "document": [str(text) for text in texts]}
+    value = write_stream(pa.RecordBatch.from_pydict(columns))
+    return Record(0, 1_700_000_000_000, b"key", value, [ARROW])
+
+
+def preparing(records: Sequence[Record]) -> Prepare:
+    """Prepare, reading from a list; what it tries comes out as usual."""
+    preparer = ArithmeticPreparer(max_chars=20)
+    trial = partial(map_of, partial(prepare._work, preparer, LIMITS))
+    return Prepare(ListReader(records), preparer, LIMITS, trial=trial, max_bytes=1 << 20)
+
+
+def map_of(work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    return list(map(work, items))
+
+
+def settle_condemned(stage: Score, record: Record) -> Settled:
+    (prepared,) = preparing([record])(Claim(SOURCE, 0, 1, 1, Mode.ENFORCE, attempt=3, condemned=True))
+    (settled,) = stage(prepared)
+    assert isinstance(settled, Settled)
+    return settled
+
+
 def settle(stage: Score, *texts: object, mode: Mode = Mode.ENFORCE) -> Settled:
     """Prepare and score one claim, from offset 0."""
     records = [message(offset, text) for offset, text in enumerate(texts)]
-    prepare = Prepare(ListReader(records), ArithmeticPreparer(max_chars=20), LIMITS, max_bytes=1 << 20)
-    (prepared,) = prepare(Claim(SOURCE, 0, len(texts), 1, mode))
+    (prepared,) = preparing(records)(Claim(SOURCE, 0, len(texts), 1, mode))
     (settled,) = stage(prepared)
     assert isinstance(settled, Settled)
     return settled
 
 
 def arithmetic(bundle: Bundle, **how: object) -> Score:
-    return Score(ArithmeticScorer(bundle.path), bundle, LIMITS, run=9, **how)
+    return Score(ArithmeticScorer(bundle.path), bundle, LIMITS, trial=ScriptedTrial(), run=9, **how)
 
 
-def poison(bundle: Bundle) -> Score:
-    return Score(PoisonScorer(bundle.path), bundle, LIMITS, run=9)
+def poison(bundle: Bundle, trial: ScriptedTrial | None = None) -> Score:
+    return Score(PoisonScorer(bundle.path), bundle, LIMITS, trial=trial or ScriptedTrial(), run=9)
 
 
 def routes(settled: Settled) -> list[tuple[Route, str]]:
@@ -120,18 +159,55 @@ def test_once_it_has_scored_something_a_single_row_can_be_rejected(bundle: Bundl
     assert settle(stage, PoisonScorer.RAISES).reasons == {Reason.SCORING_FAILED: 1}
 
 
-def test_a_condemned_claim_is_rejected_and_never_scored(bundle: Bundle) -> None:
-    records = [message(0, PoisonScorer.EXITS)]
-    prepare = Prepare(ListReader(records), ArithmeticPreparer(), LIMITS, max_bytes=1 << 20)
-    (prepared,) = prepare(Claim(SOURCE, 0, 1, 1, Mode.ENFORCE, attempt=3, condemned=True))
-    (settled,) = poison(bundle)(prepared)
+def test_a_condemned_candidate_that_is_alone_in_its_message_is_rejected_untried(bundle: Bundle) -> None:
+    trial = ScriptedTrial()
+    settled = settle_condemned(poison(bundle, trial), message(0, PoisonScorer.EXITS))
+    assert trial.items is None
     assert settled.reasons == {Reason.SCORING_FAILED: 1}
     assert settled.counts == Counts(rejected=1, records=1)
+    (reject,) = unpack_outputs(settled.outputs)
+    assert dict(reject.headers)["sluice.row"] == b"0"
+
+
+def test_the_rows_of_a_condemned_message_are_tried_and_only_what_died_is_rejected(bundle: Bundle) -> None:
+    """The whole message was rejected for one of its rows."""
+    scored = ArithmeticScorer(bundle.path).score
+    texts = [50, PoisonScorer.EXITS, 250]
+    preparer = ArithmeticPreparer()
+    tokens = [preparer.prepare([{}], [{"text": str(text)}]).tokens for text in texts]
+    trial = ScriptedTrial(scored(tokens[0]), Died("exit code 3"), scored(tokens[2]))
+    settled = settle_condemned(poison(bundle, trial), batch(*texts))
+    assert trial.items is not None
+    assert [item.ids.tolist() for item in trial.items] == [[text] for text in texts]
+    assert settled.counts == Counts(prune=1, pass_=1, rejected=1, records=1)
+    assert settled.reasons == {Reason.SCORING_FAILED: 1}
+    outputs = {output.route: output for output in unpack_outputs(settled.outputs)}
+    headers = dict(outputs[Route.REJECT].headers)
+    assert headers["sluice.row"] == b"1"
+    assert b"exit code 3" in (headers["__connect.errors.exception.message"] or b"")
+    assert pa.ipc.open_stream(outputs[Route.REJECT].value).read_all()["candidate_id"].to_pylist() == ["c-1"]
+    assert pa.ipc.open_stream(outputs[Route.PRUNE].value).read_all()["source_row"].to_pylist() == [2]
+
+
+def test_a_condemned_message_without_candidates_is_not_tried(bundle: Bundle) -> None:
+    trial = ScriptedTrial()
+    settled = settle_condemned(poison(bundle, trial), message(0, "9" * 21))
+    assert settled.reasons == {Reason.TEXT_TOO_LONG: 1}
+    assert trial.items is None
+
+
+def test_a_trial_scores_as_the_replica_does_and_survives_its_rows(bundle: Bundle) -> None:
+    settings = Settings(bundle=bundle.path, pool={"scorer": "tests.fakes:PoisonScorer"})
+    stage = score.build(settings)
+    texts = [50, PoisonScorer.EXITS, 150, PoisonScorer.IS_KILLED, 250]
+    settled = settle_condemned(stage, batch(*texts))
+    assert settled.counts == Counts(prune=1, review=1, pass_=1, rejected=2, records=1)
+    usual = settle(stage, 50, 150, 250)
+    assert settled.counts._replace(rejected=0, records=3) == usual.counts
 
 
 def test_a_claim_without_records_settles_empty(bundle: Bundle) -> None:
-    prepare = Prepare(ListReader([]), ArithmeticPreparer(), LIMITS, max_bytes=1 << 20)
-    (prepared,) = prepare(Claim(SOURCE, 0, 4, 1, Mode.ENFORCE))
+    (prepared,) = preparing([])(Claim(SOURCE, 0, 4, 1, Mode.ENFORCE))
     (settled,) = arithmetic(bundle)(prepared)
     assert (settled.counts, unpack_outputs(settled.outputs)) == (Counts(), [])
     assert settled.oldest_ms is None

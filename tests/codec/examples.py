@@ -207,7 +207,8 @@ LATER = {
         batch_record(),
         Rejected(0, 2, Reason.SCORE_NOT_FINITE, Stage.SCORE, "logit inf"),
     ),
-    "scoring failed": (batch_record(), Rejected(0, -1, Reason.SCORING_FAILED, Stage.SCORE, "died")),
+    "row's scoring failed": (batch_record(), Rejected(0, 1, Reason.SCORING_FAILED, Stage.SCORE, "died")),
+    "preparing failed": (batch_record(), Rejected(0, -1, Reason.PREPARING_FAILED, Stage.DECODE, "died")),
     "undecodable batch": (
         Record(7, -1, None, None),
         Rejected(0, -1, Reason.UNDECODABLE_BATCH, Stage.READ, "bad checksum"),

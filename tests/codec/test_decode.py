@@ -52,7 +52,12 @@ def test_the_detail_is_short_and_never_the_payload(name):
 
 
 def test_every_decoding_reason_has_an_example():
-    later = {Reason.SCORE_NOT_FINITE, Reason.SCORING_FAILED, Reason.UNDECODABLE_BATCH}
+    later = {
+        Reason.SCORE_NOT_FINITE,
+        Reason.SCORING_FAILED,
+        Reason.UNDECODABLE_BATCH,
+        Reason.PREPARING_FAILED,
+    }
     assert {bad.reason for bad in BAD.values()} == set(Reason) - later
 
 
