@@ -18,6 +18,7 @@ import orjson
 from kafka import KafkaProducer
 
 from pipeline.kafka.embedded import EmbeddedKafka
+from pipeline.records import Headers
 from pipeline.settings import Settings, load
 
 REPOSITORY = Path(__file__).parents[2]
@@ -132,11 +133,11 @@ class Lab:
         """One candidate's message."""
         return orjson.dumps({"candidate_id": f"c{i}", "query": f"red shoes {i % 7}", "document": document})
 
-    def send(self, values: Iterable[bytes]) -> None:
+    def send(self, values: Iterable[bytes], *, headers: Headers = ()) -> None:
         """Send messages as they are, spread over the partitions."""
         with KafkaProducer(bootstrap_servers=self.broker.bootstrap_servers) as producer:
             futures = [
-                producer.send(self._input, value, partition=i % N_PARTITIONS)
+                producer.send(self._input, value, headers=list(headers), partition=i % N_PARTITIONS)
                 for i, value in enumerate(values)
             ]
             producer.flush()

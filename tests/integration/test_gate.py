@@ -11,8 +11,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pyarrow as pa
 import pytest
 
+from pipeline.codec.arrow_stream import write_stream
 from pipeline.follow import Follower
 from pipeline.kafka import topics
 from pipeline.reconcile import reconcile_topics
@@ -21,6 +23,7 @@ from tests.integration.gates import Gate, Lab
 
 pytestmark = [pytest.mark.kafka, pytest.mark.ray, pytest.mark.slow]
 
+ARROW = ("content-type", b"application/vnd.apache.arrow.stream")
 N = 450
 """Messages: with the tests' model some seconds of work, so that what is killed is killed in the middle."""
 
@@ -126,14 +129,20 @@ def test_a_killed_broker_comes_back_to_a_gate_that_waited(own_broker_lab: Lab) -
         gate.until_settled(N)
 
 
-def test_a_row_that_kills_its_replica_is_rejected_alone(lab: Lab) -> None:
-    numbers = ["50", "150", "250", str(PoisonScorer.IS_KILLED), "50", "150"]
-    lab.send(lab.candidate(i, document=number) for i, number in enumerate(numbers))
+def test_a_row_that_kills_its_replica_is_rejected_alone_also_within_a_batch_message(lab: Lab) -> None:
+    lab.send(lab.candidate(i, document=number) for i, number in enumerate(["50", "150", "250", "50", "150"]))
+    rows = {
+        "candidate_id": ["a", "poison", "b"],
+        "query": ["red shoes"] * 3,
+        "document": ["50", str(PoisonScorer.IS_KILLED), "250"],
+    }
+    lab.send([write_stream(pa.RecordBatch.from_pydict(rows))], headers=[ARROW])
     fakes = ["pool.scorer=tests.fakes:PoisonScorer", "pool.preparer=tests.fakes:ArithmeticPreparer"]
     with followed(lab), lab.gate(*fakes, "claims.max_offsets=2", "claims.min_offsets=1") as gate:
-        until_committed(lab, gate, len(numbers), timeout_s=170)
+        until_committed(lab, gate, 6, timeout_s=170)
     report = reconcile_topics(lab.settings())
-    assert (report.rejected, report.candidates) == (1, len(numbers))
+    # A message that is rejected as a whole counts as one candidate: here each neighbour has its verdict.
+    assert (report.rejected, report.candidates) == (1, 5 + 3)
 
 
 def test_every_kind_of_bad_input_is_rejected_and_the_rest_is_scored(lab: Lab) -> None:
