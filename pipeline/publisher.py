@@ -9,7 +9,7 @@ session is built anew from the committed offsets. The order of steps is what mak
     4. the offsets, under the snapshot of the group that the claims were cut under;
     5. commit.
 
-It knows no candidate, no score and no engine: messages come packed, and their routes are theirs.
+It knows no candidate, no score and no engine: messages come encoded, and their routes are theirs.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.codec import Audit, encode_audit, unpack_outputs
+from pipeline.codec import Audit, encode_audit, encode_batches, unpack_outputs
 from pipeline.errors import InvariantBroken, TransientError
 from pipeline.kafka.member import Assignment
 from pipeline.kafka.transaction import Transactor
-from pipeline.records import Output, Route, Settled, TopicPartition
+from pipeline.records import Batch, Route, Settled, TopicPartition
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +68,10 @@ class Publisher:
             InvariantBroken: The batch is not in offset order, or has a message for a route that is off.
         """
         offsets = _next_offsets(batch, assignment)
-        messages = [message for settled in batch for message in self._messages(settled)]
+        messages = [of_one for settled in batch for of_one in self._messages(settled)]
         self._begin()  # 1
-        for target, output in messages:  # 2
-            self._producer.send(target, output.key, output.value, output.headers)
+        for target, encoded in messages:  # 2
+            self._producer.send(target, encoded)
         self._producer.confirm()  # 3
         self._producer.commit_offsets(offsets, assignment.group)  # 4
         self._producer.commit()  # 5
@@ -100,14 +100,14 @@ class Publisher:
             raise TransientError("beginning a transaction", "the end of the last one is in doubt", 0.0)
         self._producer.begin()
 
-    def _messages(self, settled: Settled) -> list[tuple[TopicPartition, Output]]:
-        outputs = unpack_outputs(settled.outputs)
+    def _messages(self, settled: Settled) -> list[tuple[TopicPartition, Batch]]:
+        batches = unpack_outputs(settled.outputs)
         if Route.AUDIT in self._destinations:
-            outputs.append(encode_audit(self._audit(settled)))
+            batches += encode_batches([encode_audit(self._audit(settled))])
         source = settled.claim.source
         targets = {route: place.of(source) for route, place in self._destinations.items()}
         try:
-            return [(targets[output.route], output) for output in outputs]
+            return [(targets[batch.route], batch) for batch in batches]
         except KeyError as error:
             raise InvariantBroken(
                 f"{settled.claim} has a message for {error}, which is switched off"

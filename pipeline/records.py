@@ -1,7 +1,7 @@
 """The values that travel through the gate. Plain data: no client, no engine, no model.
 
 A `Record` is what Kafka holds. A `Claim` is a range of offsets to work on. A `Candidate` batch and
-`Rejected` values come out of decoding; `Output`s are what the publisher sends, and nothing else is.
+`Rejected` values come out of decoding; `Output`s are what is to be sent, and `Batch`es of them what is.
 """
 
 from __future__ import annotations
@@ -175,12 +175,20 @@ class Rejected(NamedTuple):
 
 
 class Output(NamedTuple):
-    """One message for the publisher. Its partition follows from the claim's (see `publisher`)."""
+    """One message to be sent. Its partition follows from the claim's (see `publisher`)."""
 
     route: Route
     key: bytes | None
     value: bytes | None
     headers: Headers
+
+
+class Batch(NamedTuple):
+    """Messages of one route in order, encoded as Kafka stores them (`codec.record_batch`)."""
+
+    route: Route
+    n_messages: int
+    body: bytes
 
 
 class Counts(NamedTuple):
@@ -216,7 +224,7 @@ class Settled:
     claim: Claim
     """The range that it covers."""
     outputs: bytes
-    """Its `Output`s, packed (`codec.payload`)."""
+    """Its `Batch`es, packed (`codec.payload`)."""
     counts: Counts
     reasons: Mapping[Reason, int] = field(default_factory=dict)
     """How many rows were rejected for which reason; they add up to `counts.rejected`."""

@@ -85,7 +85,6 @@ class Session:
             delivery_timeout_s=publish.delivery_timeout_s,
             deadline_s=_committing_s(settings),
             compression=None if publish.compression == "none" else publish.compression,
-            linger_ms=100,  # `confirm` sends what waits: until then every message makes a batch fuller
             max_request_bytes=settings.limits.max_output_bytes,
         )
         producer = TransactionalProducer(

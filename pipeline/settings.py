@@ -135,9 +135,9 @@ class Limits(Section):
 
     @property
     def max_output_bytes(self) -> int:
-        """Largest message that the gate may send: a batch of verdicts, or a reject with all its parts."""
+        """Most that the gate may send at once: a batch of verdicts, a reject with all its parts, many messages."""
         reject = 3 * self.max_reject_bytes + codec.REJECT_BYTES
-        return max(self.max_message_bytes + codec.VERDICT_BYTES, reject)
+        return max(self.max_message_bytes + codec.VERDICT_BYTES, reject, codec.BATCH_BYTES)
 
     @property
     def max_batch_bytes(self) -> int:

@@ -28,7 +28,8 @@ from pipeline.errors import Undecodable
 from pipeline.execution import Outcome
 from pipeline.kafka.member import Assignment, Ends
 from pipeline.kafka.reader import RangeRead
-from pipeline.records import Claim, Headers, Record, TopicPartition
+from pipeline.records import Batch, Claim, Headers, Record, TopicPartition
+from tests.messages import messages
 from tests.model_folders import model_stand_in
 
 
@@ -121,11 +122,9 @@ class RecordingTransactor:
     def begin(self) -> None:
         self._hear("begin")
 
-    def send(
-        self, target: TopicPartition, key: bytes | None, value: bytes | None, headers: Headers = ()
-    ) -> None:
+    def send(self, target: TopicPartition, batch: Batch) -> None:
         self._hear("send")
-        self.sent.append((target, key, value, headers))
+        self.sent += [(target, output.key, output.value, output.headers) for output in messages(batch)]
 
     def confirm(self) -> None:
         self._hear("confirm")

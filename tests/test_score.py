@@ -11,7 +11,7 @@ import pytest
 
 from actors.bundle import Bundle
 from pipeline import link, prepare, score
-from pipeline.codec import Limits, unpack_outputs
+from pipeline.codec import Limits
 from pipeline.codec.arrow_stream import write_stream
 from pipeline.errors import BundleRefused
 from pipeline.prepare import Prepare
@@ -27,6 +27,7 @@ from tests.fakes import (
     ScriptedTrial,
     stand_in_bundle,
 )
+from tests.messages import outputs_of
 
 ARROW = ("content-type", b"application/vnd.apache.arrow.stream")
 SOURCE = TopicPartition("in", 3)
@@ -90,7 +91,7 @@ def routes(settled: Settled) -> list[tuple[Route, str]]:
     """(route, candidate id) of every message."""
     return [
         (output.route, orjson.loads(output.value or b"")["candidate_id"])
-        for output in unpack_outputs(settled.outputs)
+        for output in outputs_of(settled.outputs)
     ]
 
 
@@ -109,7 +110,7 @@ def test_the_mode_of_the_claim_moves_the_message_and_not_the_action(
     bundle: Bundle, mode: Mode, route: Route
 ) -> None:
     settled = settle(arithmetic(bundle), 300, mode=mode)
-    (output,) = unpack_outputs(settled.outputs)
+    (output,) = outputs_of(settled.outputs)
     assert output.route is route
     verdict = orjson.loads(output.value or b"")
     assert (verdict["action"], verdict["score"]) == (Action.PRUNE, 3.0)
@@ -132,7 +133,7 @@ def test_a_row_that_the_scorer_cannot_bear_is_found_and_rejected_alone(bundle: B
     settled = settle(poison(bundle), 50, 50, PoisonScorer.RAISES, 250, 50)
     assert settled.counts == Counts(prune=1, pass_=3, rejected=1, records=5)
     assert settled.reasons == {Reason.SCORING_FAILED: 1}
-    (reject,) = [one for one in unpack_outputs(settled.outputs) if one.route is Route.REJECT]
+    (reject,) = [one for one in outputs_of(settled.outputs) if one.route is Route.REJECT]
     assert dict(reject.headers)["__connect.errors.offset"] == b"2"
     assert b"the device gave up" in (dict(reject.headers)["__connect.errors.exception.message"] or b"")
 
@@ -165,7 +166,7 @@ def test_a_condemned_candidate_that_is_alone_in_its_message_is_rejected_untried(
     assert trial.items is None
     assert settled.reasons == {Reason.SCORING_FAILED: 1}
     assert settled.counts == Counts(rejected=1, records=1)
-    (reject,) = unpack_outputs(settled.outputs)
+    (reject,) = outputs_of(settled.outputs)
     assert dict(reject.headers)["sluice.row"] == b"0"
 
 
@@ -181,7 +182,7 @@ def test_the_rows_of_a_condemned_message_are_tried_and_only_what_died_is_rejecte
     assert [item.ids.tolist() for item in trial.items] == [[text] for text in texts]
     assert settled.counts == Counts(prune=1, pass_=1, rejected=1, records=1)
     assert settled.reasons == {Reason.SCORING_FAILED: 1}
-    outputs = {output.route: output for output in unpack_outputs(settled.outputs)}
+    outputs = {output.route: output for output in outputs_of(settled.outputs)}
     headers = dict(outputs[Route.REJECT].headers)
     assert headers["sluice.row"] == b"1"
     assert b"exit code 3" in (headers["__connect.errors.exception.message"] or b"")
@@ -209,7 +210,7 @@ def test_a_trial_scores_as_the_replica_does_and_survives_its_rows(bundle: Bundle
 def test_a_claim_without_records_settles_empty(bundle: Bundle) -> None:
     (prepared,) = preparing([])(Claim(SOURCE, 0, 4, 1, Mode.ENFORCE))
     (settled,) = arithmetic(bundle)(prepared)
-    assert (settled.counts, unpack_outputs(settled.outputs)) == (Counts(), [])
+    assert (settled.counts, outputs_of(settled.outputs)) == (Counts(), [])
     assert settled.oldest_ms is None
 
 
@@ -222,7 +223,7 @@ def test_what_is_no_work_is_passed_on(bundle: Bundle) -> None:
 def test_it_is_built_as_the_settings_say(bundle: Bundle) -> None:
     settings = Settings(bundle=bundle.path, pool={"scorer": "tests.fakes:ArithmeticScorer"})
     settled = settle(score.build(settings), 150)
-    (output,) = unpack_outputs(settled.outputs)
+    (output,) = outputs_of(settled.outputs)
     assert orjson.loads(output.value or b"")["bundle"] == bundle.digest
 
 

@@ -7,6 +7,7 @@ from pipeline.codec.encode_arrow import VERDICT_SCHEMA
 from pipeline.codec.headers import Format, format_of
 from pipeline.codec.limits import VERDICT_BYTES, Limits
 from pipeline.codec.payload import Work, pack_outputs, pack_work, unpack_outputs, unpack_work
+from pipeline.codec.record_batch import BATCH_BYTES, encode_batches
 from pipeline.codec.reject import REJECT_BYTES, encode_rejects
 from pipeline.codec.verdict import Origins, VerdictContext
 
@@ -29,6 +30,8 @@ __all__ = [
     "Work",
     "pack_work",
     "unpack_work",
+    "BATCH_BYTES",
+    "encode_batches",
     "pack_outputs",
     "unpack_outputs",
 ]

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from pipeline.codec.record_batch import encode_batches
 from pipeline.codec.verdict import ROUTES, Origins
-from pipeline.records import Headers, Output, Reason, Record, Rejected, Stage
+from pipeline.records import Batch, Headers, Output, Reason, Record, Rejected, Stage
 
 _ROUTE_CODES = {route: code for code, route in enumerate(ROUTES)}
 
@@ -90,23 +91,30 @@ def unpack_work(buffer: bytes | pa.Buffer) -> Work:
     )
 
 
-def pack_outputs(outputs: Sequence[Output]) -> bytes:
-    """Messages for the publisher; `unpack_outputs` reads them."""
-    routes = pa.array([_ROUTE_CODES[output.route] for output in outputs], pa.int8())
-    return _pack(pa.RecordBatch.from_pydict({"route": routes, **_content(outputs)}))
+def pack_outputs(outputs: Iterable[Output]) -> bytes:
+    """Messages for the publisher, encoded as Kafka stores them; `unpack_outputs` reads them."""
+    batches = encode_batches(outputs)
+    return _pack(
+        pa.RecordBatch.from_pydict(
+            {
+                "route": pa.array([_ROUTE_CODES[batch.route] for batch in batches], pa.int8()),
+                "n_messages": pa.array([batch.n_messages for batch in batches], pa.int32()),
+                "body": pa.array([batch.body for batch in batches], pa.large_binary()),
+            }
+        )
+    )
 
 
-def unpack_outputs(buffer: bytes | pa.Buffer) -> list[Output]:
-    """Read what `pack_outputs` wrote, in order."""
-    (outputs,) = _unpack(buffer, 1)
+def unpack_outputs(buffer: bytes | pa.Buffer) -> list[Batch]:
+    """Read what `pack_outputs` wrote; each route's batches are in its order."""
+    (batches,) = _unpack(buffer, 1)
     rows = zip(
-        map(ROUTES.__getitem__, outputs.column("route").to_pylist()),
-        outputs.column("key").to_pylist(),
-        outputs.column("value").to_pylist(),
-        _headers(outputs),
+        map(ROUTES.__getitem__, batches.column("route").to_pylist()),
+        batches.column("n_messages").to_pylist(),
+        batches.column("body").to_pylist(),
         strict=True,
     )
-    return list(map(Output._make, rows))
+    return list(map(Batch._make, rows))
 
 
 def _pack(*batches: pa.RecordBatch) -> bytes:
@@ -126,7 +134,7 @@ def _unpack(buffer: bytes | pa.Buffer, n_streams: int) -> list[pa.RecordBatch]:
     return batches
 
 
-def _content(messages: Sequence[Record] | Sequence[Output]) -> dict[str, pa.Array]:
+def _content(messages: Sequence[Record]) -> dict[str, pa.Array]:
     columns = {
         "key": pa.array([message.key for message in messages], pa.binary()),
         "value": pa.array([message.value for message in messages], pa.binary()),

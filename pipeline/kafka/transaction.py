@@ -28,9 +28,10 @@ from kafka.producer.future import FutureRecordMetadata
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from pipeline.errors import DataUnusable, Fenced, InvariantBroken, TransientError
+from pipeline.kafka.batches import enqueue
 from pipeline.kafka.client import describe, open_client, translated
 from pipeline.kafka.sendable import MAX_REQUEST_BYTES
-from pipeline.records import Headers, TopicPartition
+from pipeline.records import Batch, TopicPartition
 
 logger = logging.getLogger(__name__)
 
@@ -67,10 +68,8 @@ class Transactor(Protocol):
     def begin(self) -> None:
         """Open a transaction."""
 
-    def send(
-        self, target: TopicPartition, key: bytes | None, value: bytes | None, headers: Headers = ()
-    ) -> None:
-        """Add one message to it."""
+    def send(self, target: TopicPartition, batch: Batch) -> None:
+        """Add messages to it."""
 
     def confirm(self) -> None:
         """Wait until every message has been accepted."""
@@ -87,7 +86,7 @@ class Transactor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """How messages are sent, and for how long that is tried."""
+    """How batches are sent, and for how long that is tried."""
 
     transaction_timeout_s: float = 30.0
     """When the broker aborts a transaction that was not ended, in seconds; bounds for how long a dead gate
@@ -98,14 +97,10 @@ class Delivery:
     deadline_s: float = COMMITTING_S
     """For how long `init` may block, and `confirm`, `commit_offsets` and `commit` together, in seconds. No more
     than `transaction_timeout_s`: what is committed after the broker's time-out looks like another gate's."""
-    linger_ms: int = 5
-    """How long a batch waits for company, in milliseconds. `confirm` sends what waits."""
-    batch_bytes: int = 1 << 18
-    """Size of a batch, per partition."""
     compression: str | None = None
     """`lz4`, `zstd`, `gzip` or None."""
     max_request_bytes: int = MAX_REQUEST_BYTES
-    """Largest message, see `sendable`; the topics' `max.message.bytes` must allow it."""
+    """Largest batch, and so the largest message; the topics' `max.message.bytes` must allow it."""
 
     def __post_init__(self) -> None:
         if not self.transaction_timeout_s < self.delivery_timeout_s:
@@ -141,7 +136,7 @@ class TransactionalProducer:
         """When the end of the transaction has to be through: `time.monotonic()`, seconds."""
         self._in_doubt = threading.Event()
         self._state = _State.NEW
-        self._sent: list[FutureRecordMetadata] = []
+        self._sent: list[tuple[TopicPartition, FutureRecordMetadata]] = []
         self._producer: KafkaProducer = open_client(
             KafkaProducer,
             kafka,
@@ -150,8 +145,6 @@ class TransactionalProducer:
             transaction_timeout_ms=round(delivery.transaction_timeout_s * 1000),
             delivery_timeout_ms=round(delivery.delivery_timeout_s * 1000),
             acks="all",
-            linger_ms=delivery.linger_ms,
-            batch_size=delivery.batch_bytes,
             compression_type=delivery.compression,
             max_request_size=delivery.max_request_bytes,
             max_block_ms=round(delivery.deadline_s * 1000),
@@ -199,39 +192,34 @@ class TransactionalProducer:
             self._sent.clear()
             self._state = _State.OPEN
 
-    def send(
-        self, target: TopicPartition, key: bytes | None, value: bytes | None, headers: Headers = ()
-    ) -> None:
-        """Add one message. Does not wait for the broker, except for a topic's first metadata.
+    def send(self, target: TopicPartition, batch: Batch) -> None:
+        """Add messages. Does not wait for the broker, except for a topic's first metadata.
 
         Args:
             target: Topic and partition.
-            key: May be None if `value` is not.
-            value: May be None if `key` is not.
-            headers: Without null values; order and repeats are kept.
+            batch: At least one message.
 
         Raises:
-            InvariantBroken: No transaction is open, or the message is not `sendable`.
+            InvariantBroken: No transaction is open, or the batch is larger than `max_request_bytes`.
             TransientError: The transaction has failed.
             Fenced: A successor has taken over the transactional id.
         """
         if self._state is not _State.OPEN:
             self._expect(_State.OPEN)
-        try:
-            future = self._producer.send(target.topic, value, key, list(headers), target.partition)
-        except (TypeError, ValueError, kafka_errors.MessageSizeTooLargeError) as error:
-            self._state = _State.SPENT
-            raise InvariantBroken(f"what is sent to {target} is sendable: {describe(error)}") from error
-        except kafka_errors.KafkaError:
-            with self._spent_on_error(f"sending to {target}"):
-                raise
-        self._sent.append(future)
+        with self._spent_on_error(f"sending to {target}"):
+            try:
+                future = enqueue(self._producer, target, batch, time_ms=time.time_ns() // 1_000_000)
+            except kafka_errors.MessageSizeTooLargeError as error:
+                raise InvariantBroken(
+                    f"what is sent to {target} fits a request: {describe(error)}"
+                ) from error
+        self._sent.append((target, future))
 
     def confirm(self) -> None:
         """Wait until the broker has accepted every message of this transaction. Blocks; the deadline begins.
 
         A successful flush does not mean that: the library reports a batch that it gave up on nowhere
-        but in the futures of its messages.
+        but in its future.
 
         Raises:
             TransientError: A message failed, or the deadline passed.
@@ -239,9 +227,10 @@ class TransactionalProducer:
             DataUnusable: A message is larger than its topic takes; trying again does not help.
         """
         self._expect(_State.OPEN)
-        with self._spent_on_error(f"sending {len(self._sent)} messages"):
+        with self._spent_on_error(f"sending {len(self._sent)} batches"):
             self._until = time.monotonic() + self._deadline_s
-            self._flush()
+            if self._sent:
+                self._bounded("flush", self._producer.flush, self._deadline_s)
             self._look_at_each()
             self._state = _State.CONFIRMED
 
@@ -301,30 +290,18 @@ class TransactionalProducer:
     ) -> None:
         self.close()
 
-    def _flush(self) -> None:
-        """Send what waits; again where the library gives up waiting because the broker made it split a batch."""
-        waiting = bool(self._sent)
-        while waiting:
-            try:
-                self._bounded("flush", self._producer.flush, self._deadline_s)
-                waiting = False
-            except kafka_errors.UnknownError as error:
-                logger.info("a batch was too large for the broker, and was split: %s", describe(error))
-
     def _look_at_each(self) -> None:
-        """Raise for a message that failed; for one that can never be sent, before those that failed with it."""
-        failed = [future for future in self._sent if not future.succeeded()]
-        for future in failed:
+        """Raise for a batch that failed; for one that can never be sent, before those that failed with it."""
+        failed = [(target, future) for target, future in self._sent if not future.succeeded()]
+        for target, future in failed:
             if isinstance(future.exception, _TOO_LARGE):
                 problem = (
-                    f"the topic takes no message of that size ({describe(future.exception)}); raise its "
+                    f"the topic takes no batch of that size ({describe(future.exception)}); raise its "
                     "max.message.bytes, or lower limits.max_message_bytes and limits.max_reject_bytes"
                 )
-                topic, partition = future._produce_future.topic_partition  # noqa: SLF001 - nowhere else
-                target = TopicPartition(topic, partition)
-                raise DataUnusable(f"a message to {target}", problem) from future.exception
+                raise DataUnusable(f"messages to {target}", problem) from future.exception
         if failed:
-            raise failed[0].exception or kafka_errors.KafkaTimeoutError("not answered")
+            raise failed[0][1].exception or kafka_errors.KafkaTimeoutError("not answered")
 
     def _expect(self, state: _State) -> None:
         if self._state is not state:

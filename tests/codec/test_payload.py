@@ -8,13 +8,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.tokens import Tokens
-from pipeline.codec import Origins, Work, decode, pack_outputs, pack_work, unpack_outputs, unpack_work
+from pipeline.codec import (
+    Origins,
+    Work,
+    decode,
+    encode_batches,
+    pack_outputs,
+    pack_work,
+    unpack_outputs,
+    unpack_work,
+)
 from pipeline.records import Output, Reason, Record, Rejected, Route, Stage
 from tests.codec.examples import BAD, LIMITS, json_record
+from tests.messages import all_of
 
 BYTES = st.none() | st.binary(max_size=20)
 HEADERS = st.lists(st.tuples(st.text(max_size=9), BYTES), max_size=3)
 OUTPUTS = st.lists(st.builds(Output, st.sampled_from(Route), BYTES, BYTES, HEADERS), max_size=8)
+BATCHES = OUTPUTS.map(encode_batches)
 RECORDS = st.lists(
     st.builds(Record, st.integers(0, 2**62), st.integers(-1, 2**62), BYTES, BYTES, HEADERS), max_size=8
 )
@@ -38,9 +49,9 @@ def plain(messages):
     return [message._replace(headers=list(message.headers)) for message in messages]
 
 
-@given(OUTPUTS)
-def test_outputs_come_back_as_they_were(outputs):
-    assert plain(unpack_outputs(pack_outputs(outputs))) == outputs
+@given(BATCHES)
+def test_batches_come_back_as_they_were(batches):
+    assert unpack_outputs(pack_outputs(all_of(batches))) == batches
 
 
 @given(RECORDS, REJECTED)
@@ -49,10 +60,12 @@ def test_records_and_rejects_come_back_as_they_were(records, rejected):
     assert (plain(work.records), work.rejected) == (records, rejected)
 
 
-def test_outputs_without_headers_have_no_column_for_them():
-    bare = [Output(Route.PASS, None, b"v", ())] * 1000
-    assert len(pack_outputs(bare)) < len(pack_outputs([bare[0]._replace(headers=[("", b"")])] * 1000))
-    assert [list(output.headers) for output in unpack_outputs(pack_outputs(bare))] == [[]] * 1000
+def test_records_without_headers_have_no_column_for_them():
+    bare = [Record(at, 0, None, b"v", ()) for at in range(1000)]
+    one = [bare[0]._replace(headers=[("", b"")]), *bare[1:]]
+    packed, more = (pack_work(Work(records, NO_ORIGINS, NO_TOKENS, [])) for records in (bare, one))
+    assert len(packed) < len(more)
+    assert [list(record.headers) for record in unpack_work(packed).records] == [[]] * 1000
 
 
 def test_everything_that_scoring_needs_crosses():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.errors import Fenced, InvariantBroken
+from tests.messages import batch
 
 
 def initialised(cluster):
@@ -16,7 +17,7 @@ def initialised(cluster):
 def transact(cluster, transactor, values, offset):
     transactor.begin()
     for value in values:
-        transactor.send(cluster.source, None, value)
+        transactor.send(cluster.source, batch(value))
     transactor.confirm()
     transactor.commit_offsets({cluster.source: offset}, cluster.outsider())
     transactor.commit()
@@ -36,7 +37,7 @@ def test_messages_and_offsets_become_visible_together(cluster):
 def test_what_is_not_committed_is_never_visible(cluster):
     unfinished = initialised(cluster)
     unfinished.begin()
-    unfinished.send(cluster.source, None, b"never")
+    unfinished.send(cluster.source, batch(b"never"))
     unfinished.confirm()
     unfinished.commit_offsets({cluster.source: 9}, cluster.outsider())
 
@@ -68,12 +69,12 @@ def test_verbs_out_of_order_are_defects(cluster, verb):
         transactor.begin()
 
 
-def test_a_message_that_cannot_be_sent_spends_it(cluster):
+def test_a_batch_that_fits_no_request_spends_it(cluster):
     transactor = initialised(cluster)
     transactor.begin()
 
     with pytest.raises(InvariantBroken):
-        transactor.send(cluster.source, None, None)
+        transactor.send(cluster.source, batch(bytes(2 << 20)))
     assert not transactor.reusable
     with pytest.raises(InvariantBroken):
         transactor.begin()

@@ -17,6 +17,7 @@ from pipeline.errors import BrokerUnreachable, Fenced, SluiceError, TransientErr
 from pipeline.kafka.member import Assignment, Ends, Member
 from pipeline.kafka.transaction import TransactionalProducer
 from pipeline.records import TopicPartition
+from tests.messages import batch
 
 pytestmark = pytest.mark.kafka
 
@@ -278,7 +279,7 @@ def test_ends_stop_at_an_open_transaction_and_the_lag_does_not(join, settings, n
     with TransactionalProducer(settings, transactional_id=f"id-{name}") as producer:
         producer.init()
         producer.begin()
-        producer.send(source, None, b"open")
+        producer.send(source, batch(b"open"))
         producer.confirm()
         ends = gate.member.end_offsets()
 

@@ -21,6 +21,7 @@ from pipeline.kafka.embedded import EmbeddedKafka
 from pipeline.kafka.reader import RangeReader
 from pipeline.kafka.transaction import Delivery, TransactionalProducer
 from pipeline.records import TopicPartition
+from tests.messages import batch
 
 pytestmark = pytest.mark.kafka
 
@@ -72,8 +73,8 @@ def test_messages_and_offsets_appear_together_and_not_before(build, settings, na
     producer, out, source = build(), TopicPartition(name, 0), TopicPartition(name, 1)
 
     producer.begin()
-    producer.send(out, b"k", b"v1", [("h", b"1"), ("h", b"2")])
-    producer.send(out, None, b"v2")
+    producer.send(out, batch(b"v1", key=b"k", headers=[("h", b"1"), ("h", b"2")]))
+    producer.send(out, batch(b"v2"))
     producer.confirm()
     producer.commit_offsets({source: 7}, group)
     last_stable = topics.extents(settings, name)[out].last_stable
@@ -91,7 +92,7 @@ def test_one_transaction_follows_another(build, settings, name, group):
 
     for i in range(5):
         producer.begin()
-        producer.send(out, None, b"%d" % i)
+        producer.send(out, batch(b"%d" % i))
         producer.confirm()
         producer.commit_offsets({TopicPartition(name, 1): i}, group)
         producer.commit()
@@ -123,12 +124,16 @@ def test_a_batch_that_the_library_gave_up_on_is_noticed(settings, topic, admin: 
     producer.init()
 
     producer.begin()
-    producer.send(doomed, None, b"accepted")
-    producer._sent[0].get(timeout=10)
+    producer.send(doomed, batch(b"accepted"))
+    producer._sent[0][1].get(timeout=10)
     admin.delete_topics([doomed.topic])
-    producer.send(doomed, None, b"lost")
-    with pytest.raises(TransientError, match=r"sending 2 messages"):
+
+    def finish() -> None:
+        producer.send(doomed, batch(b"lost"))  # fails at once, where the library knows by then
         producer.confirm()
+
+    with pytest.raises(TransientError, match=r"sending"):
+        finish()
 
     for verb in (producer.confirm, producer.commit, producer.begin):
         with pytest.raises(InvariantBroken):
@@ -140,7 +145,7 @@ def test_nothing_of_a_failed_transaction_goes_out_with_the_next(build, settings,
     """The library keeps the offsets of an aborted transaction and sends them with the next one."""
     failed = build()
     failed.begin()
-    failed.send(TopicPartition(name, 0), None, b"failed")
+    failed.send(TopicPartition(name, 0), batch(b"failed"))
     failed.confirm()
     failed.commit_offsets({TopicPartition(name, 0): 99}, group)
     failed.close()
@@ -149,7 +154,7 @@ def test_nothing_of_a_failed_transaction_goes_out_with_the_next(build, settings,
 
     successor = build()
     successor.begin()
-    successor.send(TopicPartition(name, 0), None, b"good")
+    successor.send(TopicPartition(name, 0), batch(b"good"))
     successor.confirm()
     successor.commit_offsets({TopicPartition(name, 1): 1}, group)
     successor.commit()
@@ -166,7 +171,7 @@ def test_a_fenced_producer_says_so_and_leaves_its_successor_alone(build, setting
 
     def finish(producer: TransactionalProducer, value: bytes) -> None:
         for _ in range(n_messages):
-            producer.send(out, None, value)
+            producer.send(out, batch(value))
         producer.confirm()
         producer.commit_offsets({TopicPartition(name, 1): 5}, group)
         producer.commit()
@@ -196,7 +201,7 @@ def test_an_answer_to_the_commit_that_is_lost_leaves_the_producer_in_doubt(
 
     monkeypatch.setattr(SluiceKafkaClient, "send", send_and_lose_the_answer)
     producer.begin()
-    producer.send(out, None, b"v")
+    producer.send(out, batch(b"v"))
     producer.confirm()
     producer.commit_offsets({TopicPartition(name, 1): 1}, group)
     producer.commit()
@@ -228,7 +233,7 @@ def test_a_commit_under_a_generation_that_has_passed_is_refused(build, settings,
 def test_verbs_come_in_their_order(build, name, group):
     producer = build()
     with pytest.raises(InvariantBroken):
-        producer.send(TopicPartition(name, 0), None, b"v")
+        producer.send(TopicPartition(name, 0), batch(b"v"))
     with pytest.raises(InvariantBroken):
         producer.confirm()
 
@@ -247,15 +252,15 @@ def test_no_message_follows_the_confirmation(build, name):
     producer.confirm()
 
     with pytest.raises(InvariantBroken):
-        producer.send(TopicPartition(name, 0), None, b"late")
+        producer.send(TopicPartition(name, 0), batch(b"late"))
 
 
-def test_what_cannot_be_sent_is_a_defect_of_ours(build, name):
-    producer = build()
+def test_what_fits_no_request_is_a_defect_of_ours(build, name):
+    producer = build(max_request_bytes=1000)
     producer.begin()
 
-    with pytest.raises(InvariantBroken, match=r"sendable"):
-        producer.send(TopicPartition(name, 0), None, None)
+    with pytest.raises(InvariantBroken, match=r"fits a request"):
+        producer.send(TopicPartition(name, 0), batch(bytes(1000)))
     assert not producer.reusable
 
 
@@ -265,29 +270,13 @@ def test_a_message_that_the_broker_finds_too_large_is_no_passing_trouble(build, 
     narrow = TopicPartition(topic(**{"max.message.bytes": "500"}), 0)
     producer = build()
     producer.begin()
-    for _ in range(n_small):
-        producer.send(narrow, None, b"small")
-    producer.send(narrow, None, b"v" * 600)
-    producer.send(narrow, None, b"small")
+    producer.send(narrow, batch(*[b"small"] * n_small, b"v" * 600))
+    producer.send(narrow, batch(b"small"))
 
     with pytest.raises(DataUnusable, match=r"max\.message\.bytes, or lower limits") as caught:
         producer.confirm()
     assert str(narrow) in caught.value.what
     assert not producer.reusable
-
-
-def test_a_batch_that_the_broker_finds_too_large_is_split_and_committed(build, settings, topic, group):
-    """The library's flush ends with an unknown error when it has split a batch: the session was built anew."""
-    narrow = TopicPartition(topic(**{"max.message.bytes": "500"}), 0)
-    producer = build(linger_ms=200)
-    producer.begin()
-    for _ in range(10):
-        producer.send(narrow, None, b"v" * 100)
-    producer.confirm()
-    producer.commit_offsets({narrow: 1}, group)
-    producer.commit()
-
-    assert len(committed_values(settings, narrow)) == 10
 
 
 def test_a_transaction_that_may_outlive_its_batches_is_refused():
@@ -330,7 +319,7 @@ def test_a_transaction_outlives_the_death_of_its_broker():
         producer = TransactionalProducer(settings, transactional_id="x", delivery=Delivery(deadline_s=29))
         producer.init()
         producer.begin()
-        producer.send(out, None, b"v")
+        producer.send(out, batch(b"v"))
         producer.confirm()
 
         broker.kill(0)
@@ -359,13 +348,13 @@ def test_every_call_ends_at_its_deadline_when_the_broker_is_gone():
             producer.init()
             producer.begin()
         sending, offsetting, committing = producers
-        sending.send(out, None, b"v")
+        sending.send(out, batch(b"v"))
         offsetting.confirm()
-        committing.send(out, None, b"v")
+        committing.send(out, batch(b"v"))
         committing.confirm()
 
         broker.kill(0)
-        sending.send(out, None, b"v")
+        sending.send(out, batch(b"v"))
         for verb in (sending.confirm, lambda: offsetting.commit_offsets({out: 1}, group), committing.commit):
             begun = time.monotonic()
             with pytest.raises(TransientError):
