@@ -9,6 +9,7 @@ rejected whole if that dies. It knows no engine: whoever runs it hands in one cl
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,8 +27,11 @@ from pipeline.records import Candidates, Claim, Reason, Record, Rejected, Stage
 from pipeline.settings import Settings
 from pipeline.trial import Died, Trial
 
-MAX_RECORDS = 16_384
+MAX_RECORDS = 8_192
 """Most messages in one piece of a claim."""
+MAX_CANDIDATES = 8_192
+"""Most candidates in one piece of several messages. A slow replica (50 candidates a second) gives it back within
+`execution.hang_s`; the first claims, which nothing is known of, may hold a hundred thousand."""
 
 _REASONS = {
     Fault.EMPTY: Reason.EMPTY_TEXT,
@@ -94,24 +98,24 @@ class Prepare:
             return
         rest = item
         while True:
-            began = time.monotonic()
+            covered = rest.start
             try:
-                piece, work, n_bytes, lost = self._prepare(rest)
+                for piece in self._prepare(rest):
+                    yield piece
+                    covered = piece.claim.end
             except TransientError as trouble:
                 yield link.Unread(rest, str(trouble))
                 return
             except FatalError as fatal:
                 yield link.Halted(rest, fatal)
                 return
-            oldest_ms = min((record.timestamp_ms for record in work.records), default=None)
-            seconds = time.monotonic() - began
-            yield Prepared(piece, pack_work(work), n_bytes, lost, oldest_ms, seconds)
-            if piece.end == item.end:
+            if covered == item.end:
                 return
-            rest = item.part(piece.end, item.end)
+            rest = item.part(covered, item.end)
 
-    def _prepare(self, claim: Claim) -> tuple[Claim, Work, int, int]:
-        """The first piece of a claim: its range, its work, the bytes read and the offsets lost."""
+    def _prepare(self, claim: Claim) -> Iterator[Prepared]:
+        """The pieces that one read gives; what raises is the read, before the first of them."""
+        began = time.monotonic()
         try:
             read = self._reader.read(
                 claim.source, claim.start, claim.end, max_records=MAX_RECORDS, max_bytes=self._max_bytes
@@ -119,19 +123,26 @@ class Prepare:
         except Undecodable as problem:
             if not self._reject_undecodable or problem.offset != claim.start:
                 raise
-            # This offset alone: the next read meets what follows it, which may be the same batch again.
-            piece = claim.part(claim.start, claim.start + 1)
             detail = "the client cannot decode the record batch that holds this offset"
             work = self._rejected(_unreadable(problem), Reason.UNDECODABLE_BATCH, Stage.READ, detail)
-            return piece, work, 0, 0
-        piece = claim.part(claim.start, read.end)
-        lost = read.end - claim.start if read.lost_until is not None else 0
-        n_bytes = sum(len(record.value or b"") + len(record.key or b"") for record in read.records)
+            # This offset alone: the next read meets what follows it, which may be the same batch again.
+            yield _prepared(claim.part(claim.start, claim.start + 1), work, began)
+            return
         if claim.condemned and read.records:
-            work = self._try(read.records)
-        else:
-            work = _work(self._preparer, self._limits, read.records)
-        return piece, work, n_bytes, lost
+            yield _prepared(claim.part(claim.start, read.end), self._try(read.records), began)
+            return
+        candidates, rejected = decode(read.records, self._limits)
+        start = claim.start
+        for first, stop in _cuts(candidates, len(read.records)):
+            end = read.end if stop == len(read.records) else read.records[stop].offset
+            records = read.records[first:stop]
+            of_these = [
+                one._replace(record=one.record - first) for one in rejected if first <= one.record < stop
+            ]
+            work = _compose(self._preparer, records, candidates.of(first, stop), of_these)
+            lost = end - start if read.lost_until is not None else 0
+            yield _prepared(claim.part(start, end), work, began, lost=lost)
+            start, began = end, time.monotonic()
 
     def _try(self, records: list[Record]) -> Work:
         """The work on the one message of a condemned claim."""
@@ -207,13 +218,36 @@ def _open_work(settings: Settings) -> Callable[[list[Record]], Work]:
 
 def _work(preparer: Prepares, limits: Limits, records: list[Record]) -> Work:
     """Decode, compose, tokenize."""
-    candidates, rejected = decode(records, limits)
+    return _compose(preparer, records, *decode(records, limits))
+
+
+def _compose(
+    preparer: Prepares, records: list[Record], candidates: Candidates, rejected: list[Rejected]
+) -> Work:
+    """Compose, tokenize; what has a problem joins the rejects."""
     prepared = preparer.prepare(candidates.query, candidates.document)
     for at, problem in prepared.problems:
         reason, record, row = _REASONS[problem.fault], candidates.record[at], candidates.row[at]
         rejected.append(Rejected(record, row, reason, Stage.COMPOSE, str(problem)))
     origins = Origins.of(candidates, prepared.kept)
     return Work(records, origins, prepared.tokens.to_arrow(), rejected)
+
+
+def _prepared(piece: Claim, work: Work, began: float, *, lost: int = 0) -> Prepared:
+    n_bytes = sum(len(record.value or b"") + len(record.key or b"") for record in work.records)
+    oldest_ms = min((record.timestamp_ms for record in work.records), default=None)
+    return Prepared(piece, pack_work(work), n_bytes, lost, oldest_ms, time.monotonic() - began)
+
+
+def _cuts(candidates: Candidates, n_records: int) -> Iterator[tuple[int, int]]:
+    """Stretches of records, each of one message or of no more candidates than the cap; at least one."""
+    first = at = 0
+    while len(candidates) - at > MAX_CANDIDATES:
+        stop = max(candidates.record[at + MAX_CANDIDATES], first + 1)
+        yield first, stop
+        first, at = stop, bisect_left(candidates.record, stop)
+    if first < n_records or not n_records:
+        yield first, n_records
 
 
 def _unreadable(problem: Undecodable) -> Record:

@@ -7,6 +7,7 @@ A `Record` is what Kafka holds. A `Claim` is a range of offsets to work on. A `C
 from __future__ import annotations
 
 import enum
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -148,7 +149,7 @@ class Candidates:
     """What decoding a claim yields, column by column: lists of equal length, one entry per candidate."""
 
     record: list[int]
-    """Index into the claim's records."""
+    """Index into the claim's records, ascending."""
     row: list[int]
     """Row within a batch message; 0 for a single candidate."""
     candidate_id: list[str]
@@ -159,6 +160,12 @@ class Candidates:
 
     def __len__(self) -> int:
         return len(self.record)
+
+    def of(self, first: int, stop: int) -> Candidates:
+        """Those of the records `first` to `stop`, which count from 0 then."""
+        at = slice(bisect_left(self.record, first), bisect_left(self.record, stop))
+        record = [one - first for one in self.record[at]]
+        return Candidates(record, self.row[at], self.candidate_id[at], self.query[at], self.document[at])
 
 
 class Rejected(NamedTuple):

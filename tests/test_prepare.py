@@ -4,10 +4,12 @@ import pickle
 from pathlib import Path
 
 import orjson
+import pyarrow as pa
 import pytest
 
 from pipeline import link, prepare
 from pipeline.codec import Limits, unpack_work
+from pipeline.codec.arrow_stream import write_stream
 from pipeline.errors import BrokerRefused, BundleRefused, SettingsError, TransientError, Undecodable
 from pipeline.prepare import MAX_RECORDS, Prepare, Prepared, load_class
 from pipeline.records import Claim, Mode, Reason, Record, Stage, TopicPartition
@@ -70,6 +72,61 @@ def test_no_piece_holds_more_records_than_the_cap() -> None:
         (0, MAX_RECORDS),
         (MAX_RECORDS, MAX_RECORDS + 1),
     ]
+
+
+def batch(offset: int, n: int, *, bad: int | None = None) -> Record:
+    ids = [None if row == bad else f"c-{offset}-{row}" for row in range(n)]
+    value = write_stream(
+        pa.RecordBatch.from_pydict({"candidate_id": ids, "query": ["q"] * n, "document": [str(offset)] * n})
+    )
+    return Record(offset, 0, None, value, [("content-type", b"application/vnd.apache.arrow.stream")])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "ends"),
+    [
+        ([4, 4, 2, 3], [3, 4]),
+        ([4, 4, 2], [3]),
+        ([4, 4, 3], [2, 3]),
+        ([4, 12, 4], [1, 2, 3]),
+        ([12], [1]),
+        ([12, 12], [1, 2]),
+        ([10], [1]),
+        ([0, 12, 0, 0], [1, 2, 4]),
+        ([0, 0, 6, 6], [3, 4]),
+    ],
+)
+def test_a_piece_ends_before_the_message_that_brings_too_many_candidates(
+    monkeypatch: pytest.MonkeyPatch, sizes: list[int], ends: list[int]
+) -> None:
+    """The first claims of a topic of large batch messages were given to a replica in one piece, which took it
+    longer than an execution may be silent: it was killed, and the claims were suspects."""
+    monkeypatch.setattr(prepare, "MAX_CANDIDATES", 10)
+    records = [batch(at, n) if n else Record(at, 0, None, b"") for at, n in enumerate(sizes)]
+    prepared = list(stage(ListReader(records))(claim(0, len(sizes))))
+    assert [piece.claim.end for piece in prepared] == ends
+    assert [piece.claim.start for piece in prepared] == [0, *ends[:-1]]
+    works = [unpack_work(piece.work) for piece in prepared]
+    assert [record.offset for work in works for record in work.records] == list(range(len(sizes)))
+    found = [name for work in works for name in work.origins.candidate_id.to_pylist()]
+    assert found == [f"c-{at}-{row}" for at, n in enumerate(sizes) for row in range(n)]
+    for work in works:
+        offsets = [work.records[at].offset for at in work.origins.record]
+        assert work.columns.column("token_ids").to_pylist() == [[offset] for offset in offsets]
+        assert [work.records[one.record].value for one in work.rejected] == [
+            record.value for record in work.records if not record.value
+        ]
+    assert sum(piece.n_bytes for piece in prepared) == sum(len(record.value or b"") for record in records)
+
+
+def test_a_bad_row_stays_with_its_message_when_a_claim_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "MAX_CANDIDATES", 10)
+    records = [batch(5, 8), batch(8, 8, bad=3)]
+    first, second = stage(ListReader(records))(claim(4, 12))
+    assert (first.claim, second.claim) == (claim(4, 8), claim(8, 12))
+    assert unpack_work(first.work).rejected == []
+    (rejected,) = unpack_work(second.work).rejected
+    assert (rejected.record, rejected.row, rejected.reason) == (0, 3, Reason.EMPTY_ID)
 
 
 def test_what_cannot_be_decoded_or_composed_is_a_value() -> None:
