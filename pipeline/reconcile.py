@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from pipeline.account import N_EXAMPLES, Held, Report, account
 from pipeline.codec import Audit, Format, decode, format_of, parse_audit
-from pipeline.errors import InputError, SettingsError, Undecodable
+from pipeline.errors import InputError, Undecodable
 from pipeline.kafka import topics
 from pipeline.kafka.reader import RangeReader
 from pipeline.records import Record, Route, TopicPartition
@@ -184,7 +184,7 @@ def extents(settings: Settings, name: str, topic: str) -> dict[TopicPartition, t
     """
     found = topics.extents(settings.kafka, topic)
     if not found:
-        raise SettingsError(f"topics.{name}", f"there is no topic {topic!r}", "the settings")
+        raise settings.refuse(f"topics.{name}", f"there is no topic {topic!r}")
     return found
 
 

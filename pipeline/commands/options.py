@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline.errors import SettingsError
+from pipeline.kafka.client import connection
 from pipeline.settings import Settings, load
 
 Config = Annotated[
@@ -22,7 +24,7 @@ Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard o
 
 
 def settings_from(config: Path | None, overrides: list[str] | None) -> Settings:
-    """Read the settings; see `settings.load`.
+    """Read the settings, see `settings.load`, and check those of the Kafka client, see `client.connection`.
 
     Args:
         config: What `--config` named.
@@ -34,7 +36,12 @@ def settings_from(config: Path | None, overrides: list[str] | None) -> Settings:
     Raises:
         SettingsError: A file, name or value is wrong.
     """
-    return load(config, overrides or ())
+    settings = load(config, overrides or ())
+    try:
+        connection(settings.kafka)
+    except SettingsError as error:
+        raise settings.refuse(error.setting, error.problem) from error
+    return settings
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:

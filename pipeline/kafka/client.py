@@ -12,6 +12,7 @@ import functools
 import importlib.util
 import logging
 import pkgutil
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from kafka.future import Future
 from kafka.net.compat import KafkaNetClient
 
 from pipeline.errors import BrokerRefused, BrokerUnreachable, SettingsError, TransientError
+from pipeline.kafka.security import check_security
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +59,7 @@ _TRANSACTIONAL = frozenset(
     }
 )
 
+_UNREACHABLE = (ConnectionError, TimeoutError, socket.gaierror)
 _REFUSALS = (
     kafka_errors.AuthorizationError,
     kafka_errors.IllegalSaslStateError,
@@ -118,12 +121,14 @@ def connection(kafka: Mapping[str, Any]) -> dict[str, Any]:
         Keyword arguments that every kind of kafka-python client accepts.
 
     Raises:
-        SettingsError: A key is missing, unknown, mistyped, or Sluice's own to set.
+        SettingsError: A key is missing, unknown, mistyped, or Sluice's own to set; or what it names cannot be
+            used, see `security`.
     """
     if not kafka.get("bootstrap_servers"):
         raise SettingsError("kafka.bootstrap_servers", "is missing; such as localhost:9092", "kafka")
     for key, value in kafka.items():
         _check(key, value)
+    check_security(kafka)
     config = {**DEFAULTS, **kafka}
     if provider := config.get("sasl_oauth_token_provider"):
         config["sasl_oauth_token_provider"] = _load_provider(provider)
@@ -157,9 +162,10 @@ def open_client(
         The client, with its threads running; the caller closes it.
 
     Raises:
-        BrokerUnreachable: No broker answered within `bootstrap_timeout_ms`.
+        BrokerUnreachable: No broker answered within `bootstrap_timeout_ms`, or an address is none.
         BrokerRefused: One answered, and refuses us.
         SettingsError: See `connection`; or the library finds the combination impossible.
+        TransientError: This machine has no socket to give.
     """
     config = connection(kafka)
     warn_without_crc32c()
@@ -173,11 +179,13 @@ def open_client(
     try:
         client = kind(**{**own, **config}, kafka_client=network)
         opened = True
-    except (kafka_errors.KafkaTimeoutError, kafka_errors.MetadataEmptyBrokerList) as error:
+    except (kafka_errors.KafkaTimeoutError, kafka_errors.MetadataEmptyBrokerList, *_UNREACHABLE) as error:
         waited_s = config["bootstrap_timeout_ms"] / 1000
         raise BrokerUnreachable(servers(kafka), waited_s) from error
-    except (kafka_errors.KafkaConfigurationError, ValueError, OSError) as error:
-        raise SettingsError("kafka", describe(error), "kafka") from error
+    except OSError as error:
+        raise TransientError(f"connecting to {servers(kafka)}", describe(error)) from error
+    except (kafka_errors.KafkaConfigurationError, ValueError) as error:
+        raise SettingsError("kafka", describe(error), "the settings") from error
     except kafka_errors.KafkaError as error:
         raise BrokerRefused(servers(kafka), describe(error)) from error
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import socket
 import threading
 import time
 from typing import Any
@@ -107,6 +108,25 @@ def test_an_address_where_nobody_answers_is_named_and_nothing_is_left_running():
         open_client(KafkaConsumer, NOWHERE, group_id=None)
 
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(
+    ("raised", "ours"),
+    [
+        (ConnectionRefusedError(111, "Connection refused"), BrokerUnreachable),
+        (socket.gaierror(-2, "Name or service not known"), BrokerUnreachable),
+        (OSError(24, "Too many open files"), TransientError),
+    ],
+)
+def test_what_the_system_refuses_is_no_mistake_in_the_settings(raised: OSError, ours: type[Exception]):
+    """Each ended the gate as a wrong setting, with no second try."""
+
+    def opening(**_: object) -> None:
+        raise raised
+
+    with pytest.raises(ours) as caught:
+        open_client(opening, NOWHERE)
+    assert caught.value.__cause__ is raised
 
 
 def test_settings_that_the_library_finds_impossible_are_refused():

@@ -1,0 +1,61 @@
+"""What TLS and SASL need to be there, looked at before a broker is asked.
+
+The library finds out at each connection, tries again, and in the end reports that no broker answered.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+from kafka.net.sasl import SASL_MECHANISMS
+
+from pipeline.errors import SettingsError
+
+_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+
+
+def check_security(kafka: Mapping[str, Any]) -> None:
+    """Refuse what can never connect: an unknown protocol or mechanism, a file that cannot be used.
+
+    Args:
+        kafka: Client settings, of those that `client.connection` allows.
+
+    Raises:
+        SettingsError: It names the setting, and the file where there is one.
+    """
+    protocol = kafka.get("security_protocol", _PROTOCOLS[0])
+    _one_of(_PROTOCOLS, protocol, "kafka.security_protocol")
+    if protocol.startswith("SASL"):
+        _one_of(tuple(SASL_MECHANISMS), kafka.get("sasl_mechanism"), "kafka.sasl_mechanism")
+    if protocol.endswith("SSL"):
+        _load_files(kafka)
+
+
+def _one_of(allowed: tuple[str, ...], value: object, setting: str) -> None:
+    if value not in allowed:
+        raise SettingsError(setting, f"must be one of {', '.join(allowed)}, not {value!r}", "kafka")
+
+
+def _load_files(kafka: Mapping[str, Any]) -> None:
+    """Load each file as the library will, to see whether it can be."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    certificate, key = kafka.get("ssl_certfile"), kafka.get("ssl_keyfile")
+    if key is not None and certificate is None:
+        raise SettingsError("kafka.ssl_certfile", "is missing, where there is a kafka.ssl_keyfile", "kafka")
+    for name in ("ssl_cafile", "ssl_crlfile", "ssl_keyfile", "ssl_certfile"):
+        path = kafka.get(name)
+        if path is None:
+            continue
+        try:
+            with open(path, "rb"):
+                pass
+            if name == "ssl_certfile":
+                # A password that is empty, rather than none: without one OpenSSL would ask the terminal.
+                context.load_cert_chain(path, key, kafka.get("ssl_password") or "")
+            elif name != "ssl_keyfile":
+                context.load_verify_locations(path)
+        except (OSError, TypeError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise SettingsError(f"kafka.{name}", f"{path!r} cannot be used: {why}", "kafka") from error
