@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import os
 import signal
 import subprocess
 import sys
 
+logger = logging.getLogger(__name__)
+
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+GONE_WITHIN_S = 10.0
+"""How long a process that was killed is waited for."""
 
 
 def die_with_parent(parent: int) -> None:
@@ -25,7 +30,17 @@ def die_with_parent(parent: int) -> None:
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """End a process that leads its session, and whatever is left of that session, at once; then reap it."""
+    """End a process that leads its session, and whatever is left of that session, at once; then reap it.
+
+    Blocks until it is gone, or for 10 s: a process that the kernel holds in a call (a device or a file system that
+    does not answer) dies when that call returns, and is reaped by whoever asks next.
+
+    Args:
+        process: Leads its session.
+    """
     with contextlib.suppress(ProcessLookupError):  # all of it had ended
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    try:
+        process.wait(GONE_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        logger.warning("process %d was killed and is not gone after %g s", process.pid, GONE_WITHIN_S)

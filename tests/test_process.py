@@ -77,3 +77,19 @@ def test_a_group_is_ended_with_everything_in_it() -> None:
     assert ends(pid)
     kill_group(leader)
     close(leader)
+
+
+def test_a_process_that_the_kernel_holds_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The keeper stood still with it, and its doors said so."""
+    held = python("import os, time; " + SAY_AND_SLEEP)
+    said(held)
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.process.GONE_WITHIN_S", 0.1)
+        patched.setattr(os, "killpg", lambda *_: None)
+        kill_group(held)
+    assert f"process {held.pid} was killed and is not gone" in caplog.text
+    kill_group(held)
+    assert held.returncode == -9
+    close(held)
