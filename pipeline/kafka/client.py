@@ -41,6 +41,9 @@ DEFAULTS: Mapping[str, Any] = {
 }
 """What Sluice sets unless the user does. Times in milliseconds, as kafka-python has them."""
 
+MAX_REQUEST_BYTES = 1 << 20
+"""Largest message that a producer takes by default; just below what a broker does (`message.max.bytes`)."""
+
 _CLIENTS = (KafkaConsumer, KafkaProducer, KafkaAdminClient)
 _ANYONE = frozenset().union(*(client.DEFAULT_CONFIG for client in _CLIENTS))
 # Objects rather than plain values: they cannot come out of YAML, nor go to another process.

@@ -17,8 +17,7 @@ from kafka import errors as kafka_errors
 from kafka.producer.future import FutureRecordMetadata
 
 from pipeline.errors import DataUnusable
-from pipeline.kafka.client import describe, open_client, translated
-from pipeline.kafka.sendable import MAX_REQUEST_BYTES
+from pipeline.kafka.client import MAX_REQUEST_BYTES, describe, open_client, translated
 from pipeline.records import Headers
 
 _UNDER_WAY_BYTES = 16 << 20

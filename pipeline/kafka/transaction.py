@@ -29,8 +29,7 @@ from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from pipeline.errors import DataUnusable, Fenced, InvariantBroken, TransientError
 from pipeline.kafka.batches import enqueue
-from pipeline.kafka.client import describe, open_client, translated
-from pipeline.kafka.sendable import MAX_REQUEST_BYTES
+from pipeline.kafka.client import MAX_REQUEST_BYTES, describe, open_client, translated
 from pipeline.records import Batch, TopicPartition
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,6 @@ from pipeline.codec import (
     encode_verdicts,
 )
 from pipeline.codec.headers import carried_bytes
-from pipeline.kafka.sendable import why_unsendable
 from pipeline.records import Counts, Mode, Reason, Record, Route, Stage, TopicPartition
 from tests.codec.examples import (
     ARROW,
@@ -39,6 +38,7 @@ from tests.codec.examples import (
     stream,
     table,
 )
+from tests.sendable import why_unsendable
 
 JSON = ("content-type", b"application/json")
 

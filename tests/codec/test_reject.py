@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from pipeline.codec import REJECT_BYTES, Limits, decode, encode_rejects
 from pipeline.errors import InvariantBroken
-from pipeline.kafka.sendable import why_unsendable
 from pipeline.records import Reason, Record, Rejected, Route, Stage, TopicPartition
 from tests.codec.examples import (
     ARROW,
@@ -27,6 +26,7 @@ from tests.codec.examples import (
     reject,
     table,
 )
+from tests.sendable import why_unsendable
 
 
 def test_tells_what_why_and_where_from():

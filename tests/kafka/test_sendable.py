@@ -11,7 +11,7 @@ from kafka import KafkaProducer
 from kafka.errors import MessageSizeTooLargeError
 
 from pipeline.kafka.embedded import EmbeddedKafka
-from pipeline.kafka.sendable import request_bytes, why_unsendable
+from tests.sendable import request_bytes, why_unsendable
 
 LIMIT = 2_000
 

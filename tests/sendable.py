@@ -1,17 +1,15 @@
-"""What kafka-python 3.0.12 can send, known before it is tried: whatever was read, its reject must go out.
+"""What kafka-python 3.0.12 can send, without a broker: whatever was read, its verdict or reject must go out.
 
-It refuses a null key with a null value, null header values, header keys that are not text, and records
-over `max_request_size`. Pure; opens no connection.
+`tests/kafka/test_sendable.py` holds it to the library, which refuses a null key with a null value, null header
+values, header keys that are not text, and records over `max_request_size`.
 """
 
 from __future__ import annotations
 
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
+from pipeline.kafka.client import MAX_REQUEST_BYTES
 from pipeline.records import Headers
-
-MAX_REQUEST_BYTES = 1 << 20
-"""What the library takes by default, and just below what a broker does (`message.max.bytes`)."""
 
 
 def request_bytes(key: bytes | None, value: bytes | None, headers: Headers) -> int:
@@ -22,17 +20,7 @@ def request_bytes(key: bytes | None, value: bytes | None, headers: Headers) -> i
 def why_unsendable(
     key: bytes | None, value: bytes | None, headers: Headers, *, max_request_bytes: int = MAX_REQUEST_BYTES
 ) -> str | None:
-    """Why the library would refuse this message, or None when it takes it.
-
-    Args:
-        key: As it would be sent.
-        value: Likewise.
-        headers: Likewise.
-        max_request_bytes: The producer's `max_request_bytes`.
-
-    Returns:
-        What is wrong, for a person; None if nothing is.
-    """
+    """Why the library would refuse this message, or None when it takes it."""
     if key is None and value is None:
         return "key and value are both null"
     for name, content in headers:
