@@ -2,8 +2,8 @@
 
 kafka-python takes messages one at a time, at 25 µs of one core each; that made the process that commits the
 bound of a whole gate. What is entered here is what the library itself enters once a batch is full, so that
-sequence numbers, retries and the transaction stay the library's. It reaches into kafka-python 3.0.12, and
-nothing else of ours does: what it relies on is tested against a real broker.
+sequence numbers, retries and the transaction stay the library's. It reaches into kafka-python 3.0.12, as nothing
+else of ours does but `offsets`, in one call: what it relies on is tested against a real broker.
 """
 
 from __future__ import annotations
