@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from pipeline.records import Action, Claim, Counts, Mode, Reason, Route, TopicPartition
+from pipeline.records import Action, Candidates, Claim, Counts, Mode, Reason, Route, TopicPartition
 
 SOURCE = TopicPartition("candidates", 3)
 
@@ -64,3 +64,11 @@ def test_reasons_are_codes_that_fit_headers_and_metric_labels():
 
 def test_a_claim_survives_the_way_between_processes():
     assert pickle.loads(pickle.dumps(claim())) == claim()
+
+
+def test_candidates_of_some_records_count_them_from_their_first() -> None:
+    candidates = Candidates([0, 2, 2, 5], [0, 0, 1, 0], [*"abcd"], [{}] * 4, [{"text": t} for t in "abcd"])
+    part = candidates.of(1, 5)
+    assert (part.record, part.row, part.candidate_id) == ([1, 1], [0, 1], ["b", "c"])
+    assert part.document == [{"text": "b"}, {"text": "c"}]
+    assert len(candidates.of(3, 5)) == 0
