@@ -1,9 +1,10 @@
-"""What tests of every part share: one real Kafka for the whole run, and topics of their own in it."""
+"""What tests of every part share: one real Kafka and one real Ray for the whole run, and topics of their own."""
 
 from __future__ import annotations
 
 import itertools
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,21 @@ def kafka() -> Iterator[EmbeddedKafka]:
 
     with EmbeddedKafka() as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """A Ray cluster of one node on this machine, with more cores than it has: the tests' gates are small."""
+    from ray.cluster_utils import Cluster
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what Ray warns of at start is about machines, not about us
+        cluster = Cluster(
+            initialize_head=True,
+            head_node_args={"num_cpus": 8, "object_store_memory": 300 << 20, "include_dashboard": False},
+        )
+    yield cluster.address
+    cluster.shutdown()
 
 
 @pytest.fixture(scope="session")

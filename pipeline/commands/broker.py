@@ -53,11 +53,13 @@ def broker(
 
 @contextmanager
 def _until_interrupted() -> Iterator[None]:
-    """End the block, without an error, at SIGINT or SIGTERM."""
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """End the block, without an error, at SIGINT or SIGTERM; also where whoever started us ignores the first."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.signal(number, signal.default_int_handler) for number in numbers]
     try:
         yield
     except KeyboardInterrupt:
         return
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in zip(numbers, previous, strict=True):
+            signal.signal(number, handler)

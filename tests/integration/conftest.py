@@ -1,8 +1,7 @@
-"""One Ray for the whole run: gates join it, so that each test starts in seconds."""
+"""Labs: topics of their own, and gates that join the one Ray of the run, so that each starts in seconds."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,21 +12,6 @@ if TYPE_CHECKING:
     from actors.bundle import Bundle
     from pipeline.kafka.embedded import EmbeddedKafka
     from tests.integration.gates import Lab
-
-
-@pytest.fixture(scope="session")
-def ray_address() -> Iterator[str]:
-    """A Ray cluster of one node on this machine, with more cores than it has: the tests' gates are small."""
-    from ray.cluster_utils import Cluster
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what Ray warns of at start is about machines, not about us
-        cluster = Cluster(
-            initialize_head=True,
-            head_node_args={"num_cpus": 8, "object_store_memory": 300 << 20, "include_dashboard": False},
-        )
-    yield cluster.address
-    cluster.shutdown()
 
 
 @pytest.fixture
