@@ -121,7 +121,7 @@ def _settings(bundle: Path, bootstrap_servers: str) -> Settings:
             "gate.group=sluice-demo",
             "gate.enforce=true",
             "gate.max_prune_share=0.6",  # the catalogue holds far more violations than a real feed
-            "pool.cpus_per_replica=2",
+            "pool.max_replicas=2",  # on a CPU two replicas of one thread beat one of two
             "ray.num_cpus=4",
             f"http.port={_free_port()}",
         ],
