@@ -76,7 +76,8 @@ def test_a_killed_replica_is_replaced_within_its_execution_and_a_killed_runner_b
 
 def test_gates_of_one_group_share_the_partitions_and_take_over_from_each_other(lab: Lab) -> None:
     lab.produce(N)
-    with followed(lab), lab.gate("gate.instance=a") as a, lab.gate("gate.instance=b") as b:
+    in_short = "publish.transaction_timeout_s=8"  # for as long a killed gate holds up the reader
+    with followed(lab), lab.gate("gate.instance=a") as a, lab.gate("gate.instance=b", in_short) as b:
         for gate in (a, b):
             gate.until_settled(10)
         assert a.stop() == 0
@@ -90,7 +91,8 @@ def test_gates_of_one_group_share_the_partitions_and_take_over_from_each_other(l
 
 def test_a_stalled_gate_is_replaced_and_writes_nothing_when_it_wakes(lab: Lab) -> None:
     lab.produce(N)
-    with followed(lab), lab.gate("gate.instance=a") as stalled:
+    # Its open transaction holds up its successor until the broker's time-out.
+    with followed(lab), lab.gate("gate.instance=a", "publish.transaction_timeout_s=8") as stalled:
         stalled.until_settled(N // 5)
         stalled.process.send_signal(signal.SIGSTOP)
         with lab.gate("gate.instance=b") as successor:
