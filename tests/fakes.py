@@ -110,6 +110,9 @@ class RecordingTransactor:
         self.offsets: list[Mapping[TopicPartition, int]] = []
         self.groups: list[object] = []
         self.committed: dict[TopicPartition, int] = {}
+        self.notes: dict[TopicPartition, str] = {}
+        """What was committed with them."""
+        self._note = ""
 
     def _hear(self, verb: str) -> None:
         self.calls.append(verb)
@@ -129,14 +132,16 @@ class RecordingTransactor:
     def confirm(self) -> None:
         self._hear("confirm")
 
-    def commit_offsets(self, offsets: Mapping[TopicPartition, int], group: Any) -> None:
+    def commit_offsets(self, offsets: Mapping[TopicPartition, int], group: Any, *, note: str = "") -> None:
         self._hear("commit_offsets")
         self.offsets.append(offsets)
         self.groups.append(group)
+        self._note = note
 
     def commit(self) -> None:
         self._hear("commit")
         self.committed |= self.offsets[-1]
+        self.notes |= dict.fromkeys(self.offsets[-1], self._note)
 
     def close(self) -> None:
         self._hear("close")
@@ -158,11 +163,15 @@ class ScriptedMember:
         self._owned: Iterable[TopicPartition] = ()
 
     def assign(
-        self, positions: Mapping[TopicPartition, int], *, fresh: Mapping[TopicPartition, int] | None = None
+        self,
+        positions: Mapping[TopicPartition, int],
+        *,
+        fresh: Mapping[TopicPartition, int] | None = None,
+        notes: Mapping[TopicPartition, str] | None = None,
     ) -> Assignment:
         """What the next poll brings."""
         number = len(self._coming) + 1
-        assignment = Assignment(number, positions, fresh or {}, object())
+        assignment = Assignment(number, positions, fresh or {}, object(), notes=notes or {})
         self._coming.append(assignment)
         return assignment
 

@@ -24,7 +24,7 @@ from kafka.structs import ConsumerGroupMetadata, MemberState
 
 from pipeline.errors import Fenced
 from pipeline.kafka.client import open_client, translated
-from pipeline.kafka.offsets import group_offsets
+from pipeline.kafka.offsets import CommittedOffset, group_offsets
 from pipeline.kafka.roster import Roster
 from pipeline.records import TopicPartition
 
@@ -73,6 +73,8 @@ class Assignment:
     """The snapshot to commit under."""
     revoked: bool = False
     """Everything was revoked, and what comes next is not settled yet."""
+    notes: Mapping[TopicPartition, str] = field(default_factory=dict)
+    """What was committed along with the positions; a partition without a note is not in it."""
 
 
 class GroupMember(Protocol):
@@ -307,8 +309,14 @@ class Member:
             self._settle_at = time.monotonic() + _WAIT_S
             return None
         self._settled = granted
-        offsets = {**committed, **fresh}
-        return self._announce({source: offsets[source] for source in owned}, fresh, granted.group)
+        kept = {source: committed[source] for source in owned if source in committed}
+        offsets = {**fresh, **{source: at.offset for source, at in kept.items()}}
+        return self._announce(
+            {source: offsets[source] for source in owned},
+            fresh,
+            granted.group,
+            notes={source: at.note for source, at in kept.items() if at.note},
+        )
 
     def _asked_for(self, owned: Sequence[TopicPartition]) -> Sequence[TopicPartition]:
         """The partitions whose committed offsets tell where those that are owned begin."""
@@ -318,7 +326,10 @@ class Member:
         return sorted({*owned, *(TopicPartition(self._topic, number) for number in numbers)})
 
     def _starts(
-        self, owned: Sequence[TopicPartition], committed: Mapping[TopicPartition, int], until: float
+        self,
+        owned: Sequence[TopicPartition],
+        committed: Mapping[TopicPartition, CommittedOffset],
+        until: float,
     ) -> dict[TopicPartition, int] | None:
         """Where partitions begin that were never committed; None while that is another member's to say.
 
@@ -348,9 +359,10 @@ class Member:
         group: ConsumerGroupMetadata,
         *,
         revoked: bool = False,
+        notes: Mapping[TopicPartition, str] | None = None,
     ) -> Assignment:
         self._number += 1
-        self._current = Assignment(self._number, positions, fresh, group, revoked)
+        self._current = Assignment(self._number, positions, fresh, group, revoked, notes or {})
         owned = ", ".join(map(str, positions)) or "nothing"
         logger.info("assignment %d, generation %d: %s", self._number, group.generation_id, owned)
         return self._current

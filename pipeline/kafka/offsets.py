@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import kafka as kafka_python
 from kafka import KafkaConsumer
@@ -14,12 +15,22 @@ from kafka import errors as kafka_errors
 
 from pipeline.records import TopicPartition
 
+
+class CommittedOffset(NamedTuple):
+    """What was committed for one partition."""
+
+    offset: int
+    """The next offset to read."""
+    note: str
+    """Kafka's metadata of the offset: what the one who committed it wrote along with it, or nothing."""
+
+
 _LIBRARY = logging.getLogger("kafka.coordinator.consumer")
 
 
 def group_offsets(
     consumer: KafkaConsumer, partitions: Iterable[TopicPartition], *, deadline_s: float
-) -> dict[TopicPartition, int]:
+) -> dict[TopicPartition, CommittedOffset]:
     """The offsets that the consumer's group has committed. Blocks; joins nothing.
 
     With the isolation level `read_committed` it waits for transactions that are committing offsets of these
@@ -32,7 +43,7 @@ def group_offsets(
         deadline_s: For how long, in seconds.
 
     Returns:
-        The next offset to read; a partition for which nothing was committed is not in it.
+        Offset and note; a partition for which nothing was committed is not in it.
 
     Raises:
         KafkaError: The library's; of these `KafkaTimeoutError` when the deadline has passed.
@@ -45,7 +56,10 @@ def group_offsets(
         )
     finally:
         _LIBRARY.removeFilter(_is_news)
-    return {TopicPartition(*partition): int(at.offset) for partition, at in found.items()}
+    return {
+        TopicPartition(*partition): CommittedOffset(int(at.offset), at.metadata or "")
+        for partition, at in found.items()
+    }
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -197,7 +197,8 @@ def committed(
             metrics_enabled=False,
         )
         with closing(consumer), translated(f"asking for the offsets of {group}"):
-            return group_offsets(consumer, sources, deadline_s=min(patience_s, left_s))
+            found = group_offsets(consumer, sources, deadline_s=min(patience_s, left_s))
+        return {source: at.offset for source, at in found.items()}
 
     try:
         return ask("read_committed", wait_s)

@@ -73,8 +73,10 @@ class Transactor(Protocol):
     def confirm(self) -> None:
         """Wait until every message has been accepted."""
 
-    def commit_offsets(self, offsets: Mapping[TopicPartition, int], group: ConsumerGroupMetadata) -> None:
-        """Add the group's offsets to it."""
+    def commit_offsets(
+        self, offsets: Mapping[TopicPartition, int], group: ConsumerGroupMetadata, *, note: str = ""
+    ) -> None:
+        """Add the group's offsets to it, with a note."""
 
     def commit(self) -> None:
         """Make it all visible."""
@@ -233,13 +235,17 @@ class TransactionalProducer:
             self._look_at_each()
             self._state = _State.CONFIRMED
 
-    def commit_offsets(self, offsets: Mapping[TopicPartition, int], group: ConsumerGroupMetadata) -> None:
+    def commit_offsets(
+        self, offsets: Mapping[TopicPartition, int], group: ConsumerGroupMetadata, *, note: str = ""
+    ) -> None:
         """Add the group's offsets to the transaction. Blocks.
 
         Args:
             offsets: The next offset to be read, by partition.
             group: The metadata that the assignment came with (see `member.Assignment`); never the live
                 one, which carries a new generation before the new assignment is applied, and fences nothing.
+            note: Kept with each offset, in place of what was kept there: `member.Assignment.notes` of whoever
+                goes on from it. A broker takes 4096 bytes by default.
 
         Raises:
             TransientError: The group has moved on, or the deadline passed.
@@ -247,7 +253,7 @@ class TransactionalProducer:
         """
         self._expect(_State.CONFIRMED)
         positions = {
-            kafka.TopicPartition(*source): OffsetAndMetadata(offset, "", -1)
+            kafka.TopicPartition(*source): OffsetAndMetadata(offset, note, -1)
             for source, offset in offsets.items()
         }
         with self._spent_on_error("committing offsets"):

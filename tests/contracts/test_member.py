@@ -37,20 +37,21 @@ def test_the_first_assignment_names_where_each_partition_begins(cluster):
     assert not member.revoked
 
 
-def test_goes_on_from_what_was_committed_under_its_snapshot(cluster):
+def test_goes_on_from_what_was_committed_under_its_snapshot_with_its_note(cluster):
     member = cluster.member()
     assignment = assigned(member)
     transactor = cluster.transactor()
     transactor.init()
     transactor.begin()
     transactor.confirm()
-    transactor.commit_offsets({cluster.source: 5}, assignment.group)
+    transactor.commit_offsets({cluster.source: 5}, assignment.group, note="as it was left")
     transactor.commit()
     member.close(leave=True)
 
     again = assigned(cluster.member())
 
     assert again.positions[cluster.source] == 5
+    assert again.notes == {cluster.source: "as it was left"}
     assert again.fresh == {TopicPartition(cluster.topic, 1): 0}
 
 

@@ -151,6 +151,7 @@ def test_goes_on_from_what_is_committed(join, commit, fill, name):
 
     assert again.positions == dict(zip(sources(name, 0, 1, 2, 3), (0, 0, 7, 0), strict=True))
     assert again.fresh.keys() == set(sources(name, 0, 1, 3))
+    assert again.notes == {}
 
 
 def test_a_partition_that_is_added_to_a_group_that_started_at_latest_begins_at_its_first_offset(

@@ -18,6 +18,7 @@ from pipeline.errors import BrokerUnreachable, DataUnusable, Fenced, InvariantBr
 from pipeline.kafka import topics
 from pipeline.kafka.client import SluiceKafkaClient
 from pipeline.kafka.embedded import EmbeddedKafka
+from pipeline.kafka.offsets import group_offsets
 from pipeline.kafka.reader import RangeReader
 from pipeline.kafka.transaction import Delivery, TransactionalProducer
 from pipeline.records import TopicPartition
@@ -109,6 +110,25 @@ def test_a_transaction_of_offsets_alone_is_committed(build, settings, name, grou
     producer.commit()
 
     assert topics.committed(settings, group.group_id, name) == {TopicPartition(name, 0): 3}
+
+
+def test_a_note_is_kept_with_the_offset_until_the_partition_is_committed_again(build, settings, name, group):
+    producer, sources = build(), [TopicPartition(name, 0), TopicPartition(name, 1)]
+    reader = kafka_python.KafkaConsumer(
+        **settings, group_id=group.group_id, isolation_level="read_committed", enable_auto_commit=False
+    )
+
+    def notes_after(committed: list[TopicPartition], note: str) -> list[str]:
+        producer.begin()
+        producer.confirm()
+        producer.commit_offsets(dict.fromkeys(committed, 3), group, note=note)
+        producer.commit()
+        found = group_offsets(reader, sources, deadline_s=10)
+        return [found[source].note for source in sources]
+
+    assert notes_after(sources, "held") == ["held", "held"]
+    assert notes_after(sources[:1], "") == ["", "held"]
+    reader.close()
 
 
 def test_a_batch_that_the_library_gave_up_on_is_noticed(settings, topic, admin: KafkaAdminClient, name):
