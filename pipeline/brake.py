@@ -1,14 +1,26 @@
 """The brake: when too large a share of what was scored lately would be pruned, pruning stops.
 
 A model that drifts, or a feed that changes, shows first as a creeping filter rate. The brake judges the policy's
-actions, not the routes, and before they are published: what trips it is not pruned either. Pure.
+actions, not the routes, and before they are published: what trips it is not pruned either.
+
+It outlives the gate: whether it is on is noted with the offsets that the gate commits, so it goes where the
+partitions go. Pure: the keeper reads the notes and commits them.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Mapping
 
-from pipeline.records import Counts
+from pipeline.records import Counts, TopicPartition
+
+_BRAKED = ("sluice/1", "braked")
+"""The words that a note begins with; what a later version adds comes after them."""
+
+
+def is_braked(note: str) -> bool:
+    """Whether a note says that the brake was on. No note, or one that is not ours, says that it was not."""
+    return tuple(note.split()[: len(_BRAKED)]) == _BRAKED
 
 
 class Brake:
@@ -25,8 +37,11 @@ class Brake:
         self._counts: deque[Counts] = deque()
         self._total = Counts()
         self._n_pending = 0  # the last so many of the counts are not committed yet
+        self._owned: frozenset[TopicPartition] = frozenset()
+        self._noted: frozenset[TopicPartition] = frozenset()  # committed as braked
+        self._lifted: frozenset[TopicPartition] = frozenset()  # the same, until the lift is committed
         self.on = False
-        """It has tripped."""
+        """It has tripped, here or where a partition was before."""
 
     @property
     def share(self) -> float | None:
@@ -68,4 +83,42 @@ class Brake:
         self._counts.clear()
         self._total = Counts()
         self._n_pending = 0
+        self._lifted |= self._noted
         self.on = False
+
+    @property
+    def note(self) -> str:
+        """What to commit with the offsets of every partition; empty while it is off."""
+        return " ".join(_BRAKED) if self.on else ""
+
+    @property
+    def unnoted(self) -> frozenset[TopicPartition]:
+        """The partitions whose committed note says otherwise."""
+        return self._owned - self._noted if self.on else self._noted
+
+    def keep_note(self) -> None:
+        """The note is committed, with every partition that was `unnoted`."""
+        self._noted = self._owned if self.on else frozenset()
+        self._lifted = frozenset()
+
+    def take_over(
+        self, owned: Iterable[TopicPartition], notes: Mapping[TopicPartition, str]
+    ) -> list[TopicPartition]:
+        """Go on as the partitions of a new assignment were left: with one that was braked it is on.
+
+        A note that was lifted here, and is still there because the lift could not be committed, counts no more.
+
+        Args:
+            owned: All partitions of the assignment.
+            notes: What was committed with them, where there was a note.
+
+        Returns:
+            The partitions that put it on, in order; none where it was on already.
+        """
+        self._owned = frozenset(owned)
+        self._noted = frozenset(source for source in self._owned if is_braked(notes.get(source, "")))
+        braked = self._noted - self._lifted
+        if self.on or not braked:
+            return []
+        self.on = True
+        return sorted(braked)

@@ -23,7 +23,7 @@ from pipeline.kafka.member import Assignment, Ends
 from pipeline.ledger import Ledger
 from pipeline.metrics import Metrics
 from pipeline.planner import Bounds, Planner
-from pipeline.publisher import Destination
+from pipeline.publisher import Destination, Publisher
 from pipeline.records import Counts, Mode, Route, Settled, TopicPartition
 from pipeline.session import Session, longest_turn_s
 from pipeline.settings import Settings
@@ -71,7 +71,9 @@ class Keeper:
         self._metrics = Metrics()
         self._view = View(self._metrics, stands_still_s=longest_turn_s(settings))
         self._planner = Planner(_bounds(settings))
-        self._brake = Brake(max_share=gate.max_prune_share, window=gate.brake_window)
+        # A gate that only observes trips nothing, or its day one would end with the brake on.
+        max_share = gate.max_prune_share if gate.enforce else 1.0
+        self._brake = Brake(max_share=max_share, window=gate.brake_window)
         start = start or partial(Execution, settings=settings)
         self._supervisor = Supervisor(_budget(settings), start, self._metrics)
         self._assignment: Assignment | None = None
@@ -158,7 +160,9 @@ class Keeper:
         if assignment is None:
             return
         if assignment.fresh:
-            session.publisher.commit_start(assignment)
+            # Otherwise a crash before the first commit would begin at another end of a topic that has grown.
+            session.publisher.commit_positions(assignment.fresh, assignment)
+        self._take_over_brake(assignment)
         self._begin(assignment.positions, assignment)
 
     def _plan(self, session: Session) -> None:
@@ -169,7 +173,8 @@ class Keeper:
             self._looked_at = now
             self._ends = session.member.end_offsets()
             self._record()
-        if self._view.take_lift():
+        # In the middle of a rebalance it waits: what is to be lifted is read with the next assignment.
+        if self._assignment is not None and not self._assignment.revoked and self._view.take_lift():
             self._lift()
         stopping = self._stop_by is not None
         if not self._supervisor.takes_claims or now < self._read_again_at:
@@ -186,7 +191,7 @@ class Keeper:
         room = self._settings.publish.max_messages - self._n_ready()
         released = self._ledger.release(max_messages=room) if room > 0 else []
         for settled in released:
-            if self._brake.judge(settled.counts) and self._settings.gate.enforce:
+            if self._brake.judge(settled.counts):
                 logger.error(
                     "the brake is on: %.1f %% of the last %d candidates would be pruned, over the %.1f %% "
                     "allowed; prune goes to review until it is lifted with POST /brake/lift",
@@ -212,17 +217,29 @@ class Keeper:
         return sum(settled.counts.records for settled in self._ready)
 
     def _publish(self, session: Session, *, at_once: bool = False) -> None:
-        """Commit what is ready, once it has waited or is enough."""
-        publish = self._settings.publish
-        waited = time.monotonic() - self._ready_since
-        due = at_once or self._n_ready() >= publish.max_messages or waited >= publish.linger_s
-        if not self._ready or not due or self._assignment is None:
+        """Commit what is ready, once it has waited or is enough; and a change of the brake, at once."""
+        due = bool(self._ready) and (at_once or self._is_due())
+        unnoted = self._brake.unnoted
+        if not (due or unnoted) or self._assignment is None:
             return
         if session.member.revoked:
             return  # what is ready is of an assignment that is over; the next turn brings the new one
+        if unnoted:
+            positions = {source: self._ledger.committed_to(source) for source in unnoted}
+            session.publisher.commit_positions(positions, self._assignment, note=self._brake.note)
+            self._brake.keep_note()
+        if due:
+            self._commit(session.publisher, self._assignment)
+
+    def _is_due(self) -> bool:
+        publish = self._settings.publish
+        waited = time.monotonic() - self._ready_since
+        return self._n_ready() >= publish.max_messages or waited >= publish.linger_s
+
+    def _commit(self, publisher: Publisher, assignment: Assignment) -> None:
         batch, self._ready = self._ready, []
         began = time.monotonic()
-        positions = session.publisher.publish(batch, self._assignment)
+        positions = publisher.publish(batch, assignment, note=self._brake.note)
         self._ledger.commit(positions)
         self._brake.keep()
         self._troubled_since = None
@@ -261,6 +278,21 @@ class Keeper:
     def _begin_again(self) -> None:
         """New books for the same assignment, from what is committed."""
         self._begin(self._ledger.committed, self._assignment)
+
+    def _take_over_brake(self, assignment: Assignment) -> None:
+        braked = ", ".join(map(str, self._brake.take_over(assignment.positions, assignment.notes)))
+        if braked and self._settings.gate.enforce:
+            logger.error(
+                "the brake is on, as it was where %s was committed last; prune goes to review until it is "
+                "lifted with POST /brake/lift",
+                braked,
+            )
+        elif braked:
+            logger.warning(
+                "the brake was on where %s was committed last; it holds once gate.enforce is true, unless it "
+                "is lifted with POST /brake/lift",
+                braked,
+            )
 
     def _lift(self) -> None:
         braked = self._mode is Mode.BRAKED

@@ -51,12 +51,15 @@ class Publisher:
         self._destinations = destinations
         self._run = run
 
-    def publish(self, batch: Sequence[Settled], assignment: Assignment) -> dict[TopicPartition, int]:
+    def publish(
+        self, batch: Sequence[Settled], assignment: Assignment, *, note: str = ""
+    ) -> dict[TopicPartition, int]:
         """Commit a batch. Blocks for as long as the broker takes, within the producer's deadlines.
 
         Args:
             batch: What the ledger released, in its order.
             assignment: The one that the claims were cut under.
+            note: Kept with the offsets, for whoever goes on from them.
 
         Returns:
             The next offset of each partition in the batch, now committed.
@@ -73,17 +76,19 @@ class Publisher:
         for target, encoded in messages:  # 2
             self._producer.send(target, encoded)
         self._producer.confirm()  # 3
-        self._producer.commit_offsets(offsets, assignment.group)  # 4
+        self._producer.commit_offsets(offsets, assignment.group, note=note)  # 4
         self._producer.commit()  # 5
         return offsets
 
-    def commit_start(self, assignment: Assignment) -> None:
-        """Commit where a group begins that never committed, before its first claim. Blocks.
-
-        Otherwise a crash before the first commit would begin at another end of a topic that has grown.
+    def commit_positions(
+        self, positions: Mapping[TopicPartition, int], assignment: Assignment, *, note: str = ""
+    ) -> None:
+        """Commit positions by themselves: where a group begins, or as they are, for the note. Blocks.
 
         Args:
-            assignment: Its `fresh` positions are committed.
+            positions: Nothing before them is left to be published.
+            assignment: The one that they are of.
+            note: Kept with them, for whoever goes on from them.
 
         Raises:
             TransientError: The outcome is unknown: build the session anew.
@@ -91,7 +96,7 @@ class Publisher:
         """
         self._begin()
         self._producer.confirm()
-        self._producer.commit_offsets(assignment.fresh, assignment.group)
+        self._producer.commit_offsets(positions, assignment.group, note=note)
         self._producer.commit()
 
     def _begin(self) -> None:

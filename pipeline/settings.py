@@ -87,7 +87,8 @@ class Gate(Section):
     """False: would-be prunes and reviews go to pass, with the action recorded. On day one leave it so."""
     max_prune_share: float = Field(default=0.2, gt=0, le=1)
     """The brake: when more than this share of the window would be pruned, prune becomes review until the
-    brake is lifted (`POST /brake/lift`, or a restart)."""
+    brake is lifted (`POST /brake/lift`, at each gate that is braked). It is committed with the offsets: it
+    outlives a restart and goes where the partitions go. Offsets that another tool sets forget it."""
     brake_window: int = Field(default=2000, ge=10)
     """Candidates in the brake's window, the latest ones. It judges no fewer."""
     start: Literal["earliest", "latest"] = "earliest"

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
-from pipeline.brake import Brake
-from pipeline.records import Counts
+import pytest
+
+from pipeline.brake import Brake, is_braked
+from pipeline.records import Counts, TopicPartition
+
+A, B = TopicPartition("in", 0), TopicPartition("in", 1)
 
 
 def counts(*, prune: int, pass_: int = 0, review: int = 0) -> Counts:
@@ -68,3 +72,72 @@ def test_forgetting_more_than_the_window_holds_leaves_it_empty() -> None:
         brake.judge(counts(prune=0, pass_=10))
     brake.forget()
     assert brake.share is None
+
+
+def tripped() -> Brake:
+    brake = Brake(max_share=0.2, window=10)
+    brake.take_over([A, B], {})
+    assert brake.judge(counts(prune=10))
+    return brake
+
+
+def test_its_note_says_whether_it_is_on() -> None:
+    brake = tripped()
+    assert is_braked(brake.note)
+    brake.lift()
+    assert brake.note == ""
+
+
+@pytest.mark.parametrize(
+    "note", ["", " ", "braked", "sluice/1", "sluice/1 brakedly", "sluice/2 braked", "a\x00"]
+)
+def test_a_note_that_is_not_its_own_says_nothing(note: str) -> None:
+    brake = Brake(max_share=0.2, window=10)
+    assert brake.take_over([A], {A: note}) == []
+    assert not brake.on
+
+
+def test_what_a_later_version_adds_to_the_note_does_not_lift_it() -> None:
+    assert is_braked("sluice/1 braked since=today")
+
+
+def test_one_partition_that_was_braked_puts_it_on_for_all() -> None:
+    brake = Brake(max_share=0.2, window=10)
+    assert brake.take_over([A, B], {B: tripped().note}) == [B]
+    assert brake.on
+    assert brake.share is None, "the window was the predecessor's"
+    assert brake.unnoted == {A}
+    brake.keep_note()
+    assert brake.unnoted == set()
+    assert brake.take_over([A, B], dict.fromkeys([A, B], brake.note)) == [], "that is no news"
+
+
+def test_a_trip_and_a_lift_are_to_be_noted_with_every_partition() -> None:
+    brake = tripped()
+    assert brake.unnoted == {A, B}
+    brake.keep_note()
+    assert brake.unnoted == set()
+    brake.lift()
+    assert brake.unnoted == {A, B}
+    brake.keep_note()
+    assert brake.unnoted == set()
+
+
+def test_a_lift_that_could_not_be_noted_is_not_taken_back_by_the_old_note() -> None:
+    brake = tripped()
+    braked = dict.fromkeys([A, B], brake.note)
+    brake.keep_note()
+    brake.lift()
+    assert brake.take_over([A, B], braked) == []
+    assert not brake.on
+    assert brake.unnoted == {A, B}
+    brake.keep_note()
+    assert brake.take_over([A, B], {B: braked[B]}) == [B], "another gate's brake tripped since"
+
+
+def test_what_tripped_while_nothing_was_owned_is_noted_with_what_comes() -> None:
+    brake = tripped()
+    brake.take_over([], {})
+    assert brake.unnoted == set()
+    brake.take_over([B], {})
+    assert brake.unnoted == {B}

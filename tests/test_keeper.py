@@ -64,6 +64,8 @@ class Bench:
         self.producer_fails: list[dict[str, Exception]] = []
         """What the producer of each session raises, by verb."""
         self.not_ready_at_open: list[str | None] = []
+        self.note_found = ""
+        """What a predecessor left with the position."""
         self.stillborn = False
         """Executions fail before they are warm."""
         self.keeper = Keeper(
@@ -81,7 +83,7 @@ class Bench:
             raise self.failures.pop(0)
         fails = self.producer_fails.pop(0) if self.producer_fails else {}
         producer, member = RecordingTransactor(fails), ScriptedMember({A: self.end})
-        member.assign({A: self.committed})
+        member.assign({A: self.committed}, notes={A: self.note} if self.note else {})
         self.producers.append(producer)
         self.members.append(member)
         return Session(producer, member, Publisher(producer, PLACES, run=1))
@@ -98,6 +100,12 @@ class Bench:
     @property
     def committed(self) -> int:
         return max([0, *(producer.committed.get(A, 0) for producer in self.producers)])
+
+    @property
+    def note(self) -> str:
+        """What was committed last along with the position."""
+        notes = [producer.notes[A] for producer in self.producers if A in producer.notes]
+        return notes[-1] if notes else self.note_found
 
     @property
     def published(self) -> list[tuple[str, int]]:
@@ -334,6 +342,8 @@ def test_without_enforce_everything_passes_and_the_action_is_recorded(bundle: Bu
         assert {claim.mode for claim in bench.handed()} == {Mode.OBSERVE}
         bench.give(bench.handed())
         bench.turn(session, lambda: bench.committed == 10)
+        assert not bench.keeper._brake.on, "where nothing is pruned nothing trips it"
+        assert bench.note == ""
     assert {topic for topic, _ in bench.published} == {"out.pass"}
     assert counter(bench, 'sluice_verdicts_total{action="prune"}') == 10
 
@@ -351,7 +361,7 @@ def test_the_batch_that_trips_the_brake_is_cut_again_and_nothing_of_it_is_pruned
         bench.give(first)
         bench.turn(session, lambda: len(bench.handed()) > len(first))
         again = bench.handed()[len(first) :]
-        assert bench.producers[0].calls == []
+        assert bench.published == []
         assert {claim.mode for claim in again} == {Mode.BRAKED}
         bench.give(again)
         bench.turn(session, lambda: bench.committed == 10)
@@ -390,6 +400,116 @@ def test_a_session_that_was_rebuilt_does_not_fill_the_brake_s_window_twice(bundl
     bench.keeper.run()
     assert not bench.keeper._brake.on
     assert {offset for topic, offset in bench.published if topic == "out.prune"} == {0, 1, 2}
+
+
+NOTE = "sluice/1 braked"
+
+
+def test_a_trip_and_a_lift_are_committed_at_once_and_every_commit_in_between_says_braked(
+    bundle: Bundle,
+) -> None:
+    bench = Bench(bundle, gate=BRAKE)
+    bench.bad = {1, 2, 3}
+    with bench.open() as session:
+        bench.turn(session, bench.handed)
+        first = bench.handed()
+        bench.give(first)
+        bench.turn(session, lambda: bench.note == NOTE)
+        assert bench.committed == 0, "nothing else is needed for it"
+        bench.turn(session, lambda: len(bench.handed()) > len(first))
+        bench.give(bench.handed()[len(first) :])
+        bench.turn(session, lambda: bench.committed == 10)
+        assert bench.note == NOTE
+        bench.keeper._view.lift_brake()
+        bench.turn(session, lambda: not bench.note)
+        n_calls = len(bench.producers[0].calls)
+        bench.turn_for(session, 0.1)
+        assert len(bench.producers[0].calls) == n_calls, "once is enough"
+    assert bench.committed == 10
+
+
+def test_the_successor_of_a_braked_gate_begins_braked_and_says_so(
+    bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A restart lifted the brake, and so did a partition's move to another gate, without a word."""
+    bench = Bench(bundle, gate=BRAKE)
+    bench.note_found = NOTE
+    bench.bad = {5}
+    with bench.open() as session:
+        bench.turn(session, bench.handed)
+        assert {claim.mode for claim in bench.handed()} == {Mode.BRAKED}
+        assert bench.keeper._view.status()["mode"] == "braked"
+        (said,) = [record for record in caplog.records if "the brake is on" in record.message]
+        assert said.levelname == "ERROR"
+        assert "in[0]" in said.message
+        assert "POST /brake/lift" in said.message
+        bench.give(bench.handed())
+        bench.turn(session, lambda: bench.committed == 10)
+        assert bench.note == NOTE
+        bench.members[0].assign({A: 10}, notes={A: NOTE})
+        bench.turn_for(session, 0.05)
+    assert ("out.review", 5) in bench.published
+    assert caplog.text.count("the brake is on") == 1, "it is said once"
+
+
+def test_a_gate_that_only_observes_remembers_the_brake_and_can_lift_it(
+    bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(bundle, gate={**BRAKE, "enforce": False})
+    bench.note_found = NOTE
+    with bench.open() as session:
+        bench.turn(session, bench.handed)
+        assert {claim.mode for claim in bench.handed()} == {Mode.OBSERVE}
+        assert "once gate.enforce is true" in caplog.text
+        bench.give(bench.handed())
+        bench.turn(session, lambda: bench.committed == 10)
+        assert bench.note == NOTE
+        bench.keeper._view.lift_brake()
+        bench.turn(session, lambda: not bench.note)
+
+
+def test_a_lift_whose_commit_failed_holds_in_the_next_session(bundle: Bundle) -> None:
+    bench = Bench(bundle, until_drained=True, gate=BRAKE)
+    bench.answers = True
+    bench.note_found = NOTE
+    bench.bad = {5}
+    bench.producer_fails = [{"begin": AWAY}]
+    bench.keeper._view.lift_brake()
+    bench.keeper.run()
+    assert len(bench.producers) == 2
+    assert bench.note == ""
+    assert ("out.prune", 5) in bench.published
+
+
+def test_a_lift_in_the_middle_of_a_rebalance_lifts_what_the_next_assignment_brings(bundle: Bundle) -> None:
+    bench = Bench(bundle, gate=BRAKE)
+    bench.note_found = NOTE
+    with bench.open() as session:
+        member = bench.members[0]
+        (coming,) = member._coming
+        member._coming.clear()
+        member._coming.append(Assignment(1, {}, {}, object(), revoked=True))
+        bench.keeper._view.lift_brake()
+        bench.keeper._turn(session)
+        member._coming.append(coming)
+        bench.turn(session, bench.handed)
+        assert {claim.mode for claim in bench.handed()} == {Mode.ENFORCE}
+
+
+def test_a_brake_that_tripped_while_the_group_moved_on_is_noted_under_the_next_assignment(
+    bundle: Bundle,
+) -> None:
+    bench = Bench(bundle, gate=BRAKE)
+    bench.bad = set(range(10))
+    with bench.open() as session:
+        bench.turn(session, bench.handed)
+        bench.members[0].revoked = True
+        bench.give(bench.handed())
+        bench.turn(session, lambda: bench.keeper._brake.on)
+        bench.turn_for(session, 0.1)
+        assert bench.producers[0].calls == [], "another gate may own it by now"
+        bench.members[0].assign({A: 0})
+        bench.turn(session, lambda: bench.note == NOTE)
 
 
 # --- what comes back instead of a verdict

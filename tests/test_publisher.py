@@ -98,12 +98,23 @@ def test_a_producer_in_doubt_begins_nothing_and_the_session_can_be_rebuilt() -> 
     with pytest.raises(TransientError):
         publisher.publish([settled(A, 0, 1)], ASSIGNMENT)
     with pytest.raises(TransientError):
-        publisher.commit_start(Assignment(1, {A: 3}, {A: 3}, GROUP))
+        publisher.commit_positions({A: 3}, ASSIGNMENT)
     assert producer.calls == []
 
 
-def test_where_a_group_begins_is_committed_by_itself() -> None:
+def test_positions_are_committed_by_themselves_with_their_note() -> None:
     producer = RecordingTransactor()
-    Publisher(producer, PLACES, run=1).commit_start(Assignment(1, {A: 3, B: 9}, {A: 3}, GROUP))
+    Publisher(producer, PLACES, run=1).commit_positions({A: 3}, ASSIGNMENT, note="n")
     assert producer.calls == ["begin", "confirm", "commit_offsets", "commit"]
     assert producer.committed == {A: 3}
+    assert producer.notes == {A: "n"}
+    assert producer.groups == [GROUP]
+
+
+def test_the_note_goes_with_the_offsets_of_a_batch_and_the_next_replaces_it() -> None:
+    producer = RecordingTransactor()
+    publisher = Publisher(producer, PLACES, run=1)
+    publisher.publish([settled(A, 0, 10), settled(B, 100, 103)], ASSIGNMENT, note="n")
+    assert producer.notes == {A: "n", B: "n"}
+    publisher.publish([settled(A, 10, 20)], ASSIGNMENT)
+    assert producer.notes == {A: "", B: "n"}

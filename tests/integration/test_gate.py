@@ -154,14 +154,24 @@ def test_an_idle_gate_lets_its_pool_go_and_an_old_execution_is_replaced(lab: Lab
         assert gate.status()["execution"] == 3
 
 
-def test_the_brake_sends_prunes_to_review_from_the_moment_it_trips(lab: Lab) -> None:
+def test_the_brake_sends_prunes_to_review_from_the_moment_it_trips_also_after_a_restart(lab: Lab) -> None:
     window = 60
+    brake = ["gate.max_prune_share=0.2", f"gate.brake_window={window}"]
     lab.produce(N)
-    with followed(lab), lab.gate("gate.max_prune_share=0.2", f"gate.brake_window={window}") as gate:
-        gate.until_settled(N)
-        assert gate.status()["mode"] == "braked"
-        assert gate.status()["counts"]["prune"] > N * 0.2  # what the policy says is recorded as it is
-    assert reconcile_topics(lab.settings()).prune < window
+    with followed(lab):
+        with lab.gate(*brake) as gate:
+            gate.until_settled(N)
+            assert gate.status()["mode"] == "braked"
+            assert gate.status()["counts"]["prune"] > N * 0.2  # what the policy says is recorded as it is
+            gate.kill()
+        pruned = reconcile_topics(lab.settings()).prune
+        assert pruned < window
+        lab.produce(N // 5, first=N)
+        with lab.gate(*brake, "--until-drained") as successor:
+            assert successor.process.wait(90) == 0
+            assert "the brake is on, as it was" in successor.log
+    report = reconcile_topics(lab.settings())
+    assert (report.prune, report.candidates) == (pruned, N + N // 5)
 
 
 def n_committed(lab: Lab) -> int:
