@@ -16,7 +16,7 @@ import socket
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -45,10 +45,21 @@ class EmbeddedKafka:
         n_brokers: Brokers; a data folder keeps the number that it was made with.
         port: Port of the first broker, the next ones count up from it; 0: free ones.
         start_timeout_s: How long the brokers may take to answer, in seconds.
+        listeners: Names of further listeners of each broker, on free ports of their own; see `servers_of`.
+            A name such as `SSL` or `SASL_PLAINTEXT` is its protocol; for another one, `properties` says it.
+        properties: Settings of the brokers, in Kafka's names and as a Java properties file has them. They go
+            over ours.
     """
 
     def __init__(
-        self, *, data: Path | None = None, n_brokers: int = 1, port: int = 0, start_timeout_s: float = 60.0
+        self,
+        *,
+        data: Path | None = None,
+        n_brokers: int = 1,
+        port: int = 0,
+        start_timeout_s: float = 60.0,
+        listeners: Sequence[str] = (),
+        properties: Mapping[str, str] | None = None,
     ) -> None:
         if n_brokers < 1:
             raise ValueError(f"n_brokers must be at least 1, not {n_brokers}")
@@ -56,6 +67,8 @@ class EmbeddedKafka:
         self._n_brokers = n_brokers
         self._port = port
         self._start_timeout_s = start_timeout_s
+        self._listeners = listeners
+        self._properties = dict(properties or {})
         self._nodes: list[Node] = []
         self._killed: set[int] = set()
         self._stack = ExitStack()
@@ -64,6 +77,10 @@ class EmbeddedKafka:
     def bootstrap_servers(self) -> str:
         """Addresses for clients, `host:port` joined by commas. The same from start to stop."""
         return ",".join(node.place.address for node in self._nodes)
+
+    def servers_of(self, listener: str) -> str:
+        """Addresses of a further listener, as `bootstrap_servers` has those of the plain one."""
+        return ",".join(f"127.0.0.1:{node.place.further[listener]}" for node in self._nodes)
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -115,7 +132,7 @@ class EmbeddedKafka:
         places = self._places(data)
         # By the folder's name: one that was half made by a start that was cut off is completed, not mixed.
         cluster_id = base64.urlsafe_b64encode(uuid.uuid5(uuid.NAMESPACE_URL, str(data)).bytes)
-        program = Program(java(), kafka_jars(), cluster_id.decode().rstrip("="))
+        program = Program(java(), kafka_jars(), cluster_id.decode().rstrip("="), self._properties)
         self._nodes = [Node(place, peers=places, program=program) for place in places]
         self._killed.clear()
         stack.callback(_stop, self._nodes)
@@ -128,25 +145,27 @@ class EmbeddedKafka:
             raise SettingsError(
                 "brokers", f"must be {found}, the number that the data was made with", str(data)
             )
+        names = self._listeners
         places = [
-            Place(index, data / f"node-{index}", port, controller_port)
-            for index, (port, controller_port) in enumerate(zip(*self._ports(), strict=True))
+            Place(
+                index, data / f"node-{index}", port, controller_port, dict(zip(names, further, strict=True))
+            )
+            for index, (port, controller_port, *further) in enumerate(zip(*self._ports(), strict=True))
         ]
         for place in places:
             place.folder.mkdir(exist_ok=True)
         return places
 
-    def _ports(self) -> tuple[list[int], list[int]]:
-        """Ports for the clients and for the controllers."""
+    def _ports(self) -> list[list[int]]:
+        """Ports for the clients, for the controllers, and for each further listener."""
         n = self._n_brokers
-        if self._port == 0:
-            free = _free_ports(2 * n)
-            return free[:n], free[n:]
-        given = list(range(self._port, self._port + n))
+        given = list(range(self._port, self._port + n)) if self._port else []
         for port in given:
             if not _is_free(port):
                 raise PortTaken(port)
-        return given, _free_ports(n, but=given)
+        n_kinds = 2 + len(self._listeners)
+        ports = given + _free_ports(n_kinds * n - len(given), but=given)
+        return [ports[kind * n : (kind + 1) * n] for kind in range(n_kinds)]
 
     def _await_answer(self, nodes: list[Node]) -> None:
         deadline = time.monotonic() + self._start_timeout_s

@@ -14,7 +14,8 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.errors import BrokerFailed
@@ -55,8 +56,8 @@ SETTINGS = """\
 process.roles=broker,controller
 node.id={node_id}
 controller.quorum.voters={voters}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners={listeners},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners={listeners}
 controller.listener.names=CONTROLLER
 log.dirs=storage
 auto.create.topics.enable=false
@@ -91,11 +92,19 @@ class Place:
     """Where clients connect."""
     controller_port: int
     """Where the other nodes reach its controller."""
+    further: Mapping[str, int] = field(default_factory=dict)
+    """Ports of further listeners for clients, by the listener's name."""
 
     @property
     def address(self) -> str:
         """`host:port` for clients."""
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def listeners(self) -> str:
+        """All listeners for clients, as Kafka's settings have them."""
+        ports = {"PLAINTEXT": self.port, **self.further}
+        return ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +117,8 @@ class Program:
     """The folder of Kafka's jars."""
     cluster_id: str
     """22 characters; used when a storage is formatted."""
+    properties: Mapping[str, str] = field(default_factory=dict)
+    """Settings of the broker, in Kafka's names, that go over `SETTINGS`."""
 
 
 class Node:
@@ -179,14 +190,16 @@ class Node:
 
     def _settings(self) -> str:
         replicas = min(3, len(self._peers))
-        return SETTINGS.format(
+        settings = SETTINGS.format(
             node_id=self.place.id,
             voters=",".join(f"{peer.id}@127.0.0.1:{peer.controller_port}" for peer in self._peers),
-            port=self.place.port,
+            listeners=self.place.listeners,
             controller_port=self.place.controller_port,
             replicas=replicas,
             in_sync=min(2, replicas),
         )
+        # Of two lines with one name, Java takes the later.
+        return settings + "".join(f"{name}={value}\n" for name, value in self._program.properties.items())
 
     def _spawn(self, *main: str) -> subprocess.Popen[bytes]:
         """Run a Java program in the node's folder, as the leader of a process group."""
