@@ -54,22 +54,25 @@ class Labelled:
 
         Args:
             logit: Severity, float `[n]`.
-            severe: Bool `[n]`.
+            severe: Bool `[n]`, or numbers that are 0 or 1.
             cluster: Anything that tells clusters apart, `[n]`.
 
         Returns:
             The columns, clusters numbered in sorted order.
 
         Raises:
-            ValueError: The lengths differ, or a logit is not finite.
+            ValueError: The lengths differ, a logit is not finite, or a label is neither true nor false.
         """
-        values, labels = np.asarray(logit, np.float64), np.asarray(severe, np.bool_)
+        values, labels = np.asarray(logit, np.float64), np.asarray(severe)
         names, numbers = np.unique(np.asarray(cluster), return_inverse=True)
         if not values.shape == labels.shape == numbers.shape or values.ndim != 1:
             raise ValueError("logits, labels and clusters must be columns of equal length")
         if not np.isfinite(values).all():
             raise ValueError("a logit is not finite")
-        return cls(values, labels, numbers.astype(np.int64), len(names))
+        # Whatever else stands for "unknown" would become severe, and the promise a lie.
+        if not np.isin(labels, (0, 1)).all():
+            raise ValueError("a label is neither true nor false")
+        return cls(values, labels.astype(np.bool_), numbers.astype(np.int64), len(names))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +94,11 @@ class Promise:
     def clusters_to_start(self) -> int:
         """Clusters, each full of prunes, from which on a threshold is worth a try.
 
-        Without a single error it takes ln(1/delta) / ln(1/target) of them at least; half as many again leave
-        room for the bets that are not the best.
+        Without a single error, and with the best bet, it takes ln(1/delta) / ln(1/target) of them. Twice as
+        many leave room for the other bets, for an error, and for a sample that holds fewer than expected: a
+        trial that fails ends the sequence, so one that comes too early costs everything.
         """
-        return math.ceil(1.5 * math.log(1 / (1 - self.confidence)) / math.log(1 / self.target))
+        return math.ceil(2 * math.log(1 / (1 - self.confidence)) / math.log(1 / self.target))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +172,16 @@ def prove(labelled: Labelled, promise: Promise, thresholds: ArrayLike) -> Proof:
 
     Returns:
         The proof; its threshold is infinite where nothing can be promised.
+
+    Raises:
+        ValueError: A threshold is not finite.
     """
+    descending = np.sort(np.asarray(thresholds, np.float64))[::-1]
+    if not np.isfinite(descending).all():
+        raise ValueError("a threshold is not finite")
     trials: list[Trial] = []
     needed = math.log(1 / (1 - promise.confidence))
-    for threshold, pruned, severe in counts(labelled, np.sort(np.asarray(thresholds, np.float64))[::-1]):
+    for threshold, pruned, severe in counts(labelled, descending):
         evidence = log_e_value(pruned, severe, promise)
         with np.errstate(over="ignore"):
             e_value = float(np.exp(evidence))
@@ -190,7 +200,7 @@ def log_e_value(pruned: NDArray[np.int64], severe: NDArray[np.int64], promise: P
         promise: Its target and cap.
 
     Returns:
-        Above ln(1 / (1 - confidence)) the threshold is accepted.
+        From ln(1 / (1 - confidence)) on the threshold is accepted.
     """
     some = pruned > 0  # a cluster without a prune multiplies by 1
     k, z = pruned[some].astype(np.float64), severe[some]

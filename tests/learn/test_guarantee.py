@@ -36,7 +36,17 @@ def clusters(pruned, severe):
 
 def test_without_an_error_it_takes_as_many_clusters_as_the_start_says_and_not_fewer_than_any_test_needs():
     needed = next(n for n in range(1, 200) if log_e_value(np.full(n, 5), np.full(n, 5), PROMISE) >= NEEDED)
-    assert 59 <= needed <= PROMISE.clusters_to_start == 88
+    assert 59 <= needed <= 88 < PROMISE.clusters_to_start
+
+
+@pytest.mark.parametrize("target", [0.8, 0.9, 0.95, 0.99])
+@pytest.mark.parametrize("confidence", [0.8, 0.9, 0.95, 0.99])
+def test_the_first_trial_bears_an_error(target, confidence):
+    """With half as many clusters again as the best bet needs, it failed without one at a confidence of 0.9."""
+    promise = Promise(target, confidence)
+    pruned = severe = np.full(promise.clusters_to_start, promise.cap)
+    severe = severe - np.eye(1, len(severe), dtype=np.int64)[0]
+    assert log_e_value(pruned, severe, promise) >= math.log(1 / (1 - confidence))
 
 
 @pytest.mark.parametrize("target", [0.5, 0.9, 0.95])
@@ -124,11 +134,24 @@ def test_a_promise_is_kept_where_whole_clusters_are_misread():
 
 
 @pytest.mark.parametrize(
-    "columns", [([1.0], [True], [1, 2]), ([math.nan], [True], [1]), ([[1.0]], [[True]], [[1]])]
+    "columns",
+    [
+        ([1.0], [True], [1, 2]),
+        ([math.nan], [True], [1]),
+        ([[1.0]], [[True]], [[1]]),
+        ([1.0], [math.nan], [1]),
+        ([1.0], [-1], [1]),
+        ([1.0], ["no"], [1]),
+    ],
 )
 def test_columns_that_do_not_fit_are_refused(columns):
-    with pytest.raises(ValueError, match=r"column|finite"):
+    with pytest.raises(ValueError, match=r"column|finite|label"):
         Labelled.of(*columns)
+
+
+def test_a_threshold_that_is_no_number_is_refused():
+    with pytest.raises(ValueError, match="threshold"):
+        prove(clusters([5], [5]), PROMISE, [1.0, math.nan])
 
 
 @pytest.mark.parametrize(
