@@ -102,15 +102,17 @@ class Brake:
         self._lifted = frozenset()
 
     def take_over(
-        self, owned: Iterable[TopicPartition], notes: Mapping[TopicPartition, str]
+        self, owned: Iterable[TopicPartition], notes: Mapping[TopicPartition, str], *, settled: bool = True
     ) -> list[TopicPartition]:
         """Go on as the partitions of a new assignment were left: with one that was braked it is on.
 
-        A note that was lifted here, and is still there because the lift could not be committed, counts no more.
+        A note that was lifted here, and is still there because the lift could not be committed, counts no more;
+        one that comes back after the partition was another gate's does.
 
         Args:
             owned: All partitions of the assignment.
             notes: What was committed with them, where there was a note.
+            settled: False in the middle of a rebalance, when nothing is owned and all may come back.
 
         Returns:
             The partitions that put it on, in order; none where it was on already.
@@ -118,6 +120,8 @@ class Brake:
         self._owned = frozenset(owned)
         self._noted = frozenset(source for source in self._owned if is_braked(notes.get(source, "")))
         braked = self._noted - self._lifted
+        if settled:
+            self._lifted &= self._noted
         if self.on or not braked:
             return []
         self.on = True

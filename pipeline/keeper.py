@@ -280,7 +280,9 @@ class Keeper:
         self._begin(self._ledger.committed, self._assignment)
 
     def _take_over_brake(self, assignment: Assignment) -> None:
-        braked = ", ".join(map(str, self._brake.take_over(assignment.positions, assignment.notes)))
+        brake, settled = self._brake, not assignment.revoked
+        found = brake.take_over(assignment.positions, assignment.notes, settled=settled)
+        braked = ", ".join(map(str, found))
         if braked and self._settings.gate.enforce:
             logger.error(
                 "the brake is on, as it was where %s was committed last; prune goes to review until it is "
@@ -293,6 +295,8 @@ class Keeper:
                 "is lifted with POST /brake/lift",
                 braked,
             )
+        elif brake.on and brake.unnoted:
+            logger.warning("the brake is on here: it holds for %s too", ", ".join(map(str, brake.unnoted)))
 
     def _lift(self) -> None:
         braked = self._mode is Mode.BRAKED

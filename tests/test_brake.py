@@ -141,3 +141,24 @@ def test_what_tripped_while_nothing_was_owned_is_noted_with_what_comes() -> None
     assert brake.unnoted == set()
     brake.take_over([B], {})
     assert brake.unnoted == {B}
+
+
+def test_a_note_that_comes_back_after_a_lift_is_another_gate_s_and_counts() -> None:
+    """A lift whose answer was lost was remembered for ever, and wiped out what tripped elsewhere afterwards."""
+    brake = tripped()
+    braked = dict.fromkeys([A, B], brake.note)
+    brake.keep_note()
+    brake.lift()
+    assert brake.take_over([A], {}) == [], "the lift was committed after all, and B is another gate's now"
+    assert brake.take_over([A, B], {B: braked[B]}) == [B]
+    assert brake.on
+
+
+def test_in_the_middle_of_a_rebalance_a_lift_is_remembered() -> None:
+    brake = tripped()
+    braked = dict.fromkeys([A, B], brake.note)
+    brake.keep_note()
+    brake.lift()
+    assert brake.take_over([], {}, settled=False) == []
+    assert brake.take_over([A, B], braked) == []
+    assert not brake.on
