@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from actors.bundle import Bundle
 from actors.errors import ActorError
+from pipeline import codec
 from pipeline.errors import BundleRefused
 from pipeline.kafka import topics
 from pipeline.publisher import Destination
@@ -92,7 +93,8 @@ def _large_enough(settings: Settings, outputs: Mapping[str, str]) -> None:
         elif takes < limits.max_batch_bytes:
             problem = (
                 f"{topic!r} takes batches of {takes} bytes (its max.message.bytes), the gate may send "
-                f"{limits.max_batch_bytes}: raise that, or lower limits.max_message_bytes "
-                f"({limits.max_message_bytes}) and limits.max_reject_bytes ({limits.max_reject_bytes})"
+                f"{limits.max_batch_bytes}: raise that, or, if it takes {codec.BATCH_BYTES} and some, lower "
+                f"limits.max_message_bytes ({limits.max_message_bytes}) and limits.max_reject_bytes "
+                f"({limits.max_reject_bytes})"
             )
             raise settings.refuse(f"topics.{route}", problem)

@@ -1,7 +1,7 @@
 """Kafka headers as the codec reads and writes them.
 
-Promises: order and repeats are kept; what comes out can be sent. Kafka allows a null header value, the
-client refuses to send one: it goes out empty, and a marker header says which ones were null. Knows no value.
+Promises: order and repeats are kept; what comes out can be sent. Kafka allows a null header value, many clients
+refuse to send one: it goes out empty, and a marker header says which ones were null. Knows no value.
 """
 
 from __future__ import annotations

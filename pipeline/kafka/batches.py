@@ -2,11 +2,13 @@
 
 kafka-python takes messages one at a time, at 25 µs of one core each; that made the process that commits the
 bound of a whole gate. What is entered here is what the library itself enters once a batch is full, so that
-sequence numbers, retries and the transaction stay the library's. It reaches into kafka-python 3.0.12, as nothing
-else of ours does but `offsets`, in one call: what it relies on is tested against a real broker.
+sequence numbers, retries and the transaction stay the library's. It reaches into kafka-python 3.0.12, as
+`offsets` and `connections` do, in one call: what it relies on is tested against a real broker.
 """
 
 from __future__ import annotations
+
+import threading
 
 from kafka import KafkaProducer
 from kafka import TopicPartition as KafkaTopicPartition
@@ -26,10 +28,14 @@ class _Whole(ProducerBatch):  # type: ignore[misc]  # kafka-python carries no ty
 
     One of several messages that the broker finds too large the library would send in halves, and nobody would
     know of the second. One of a single message fails, so this says that it is one. The sequence numbers do not
-    follow from it.
+    follow from it; the last acknowledged offset does, which is looked at for an error of brokers before 2.5 only.
     """
 
     record_count = 1
+
+    def abort(self, exception: Exception) -> None:
+        """Fail because another batch did; with an error of its own, for the library gives all the same one."""
+        super().abort(kafka_errors.KafkaError("given up with another batch", exception))
 
 
 def enqueue(
@@ -86,3 +92,47 @@ def records(batch: Batch, compression: int = 0, *, time_ms: int) -> MemoryRecord
     inner._buffer += batch.body
     full.skip(batch.n_messages)
     return full
+
+
+class Deliveries:
+    """Batches under way, and what became of them. Filled by one thread; the library's thread settles them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sent: list[tuple[TopicPartition, FutureRecordMetadata]] = []
+        self._n_open = 0
+        self._failed = False
+        self._over = threading.Event()
+        self._over.set()
+
+    def __len__(self) -> int:
+        return len(self._sent)
+
+    def add(self, target: TopicPartition, future: FutureRecordMetadata) -> None:
+        """Expect one more."""
+        with self._lock:
+            self._sent.append((target, future))
+            self._n_open += 1
+            if not self._failed:
+                self._over.clear()
+        future.add_callback(self._settle, False)
+        future.add_errback(self._settle, True)
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until all are with the broker, or the first has failed: the library may never send the rest then.
+
+        Args:
+            timeout_s: For how long, in seconds.
+        """
+        self._over.wait(timeout_s)
+
+    def failures(self) -> list[tuple[TopicPartition, BaseException | None]]:
+        """What is not with the broker: the target, and why; None where there was no answer."""
+        return [(target, future.exception) for target, future in self._sent if not future.succeeded()]
+
+    def _settle(self, failed: bool, _: object) -> None:
+        with self._lock:
+            self._n_open -= 1
+            self._failed |= failed
+            if self._failed or not self._n_open:
+                self._over.set()

@@ -24,11 +24,10 @@ from typing import Any, Protocol, Self
 import kafka
 from kafka import KafkaProducer
 from kafka import errors as kafka_errors
-from kafka.producer.future import FutureRecordMetadata
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from pipeline.errors import DataUnusable, Fenced, InvariantBroken, TransientError
-from pipeline.kafka.batches import enqueue
+from pipeline.kafka.batches import Deliveries, enqueue
 from pipeline.kafka.client import MAX_REQUEST_BYTES, describe, open_client, translated
 from pipeline.records import Batch, TopicPartition
 
@@ -137,7 +136,7 @@ class TransactionalProducer:
         """When the end of the transaction has to be through: `time.monotonic()`, seconds."""
         self._in_doubt = threading.Event()
         self._state = _State.NEW
-        self._sent: list[tuple[TopicPartition, FutureRecordMetadata]] = []
+        self._sent = Deliveries()
         self._producer: KafkaProducer = open_client(
             KafkaProducer,
             kafka,
@@ -190,7 +189,7 @@ class TransactionalProducer:
             raise InvariantBroken(f"a producer that is {self._state.value} or in doubt begins no transaction")
         with self._spent_on_error("beginning a transaction"):
             self._producer.begin_transaction()
-            self._sent.clear()
+            self._sent = Deliveries()
             self._state = _State.OPEN
 
     def send(self, target: TopicPartition, batch: Batch) -> None:
@@ -214,13 +213,13 @@ class TransactionalProducer:
                 raise InvariantBroken(
                     f"what is sent to {target} fits a request: {describe(error)}"
                 ) from error
-        self._sent.append((target, future))
+        self._sent.add(target, future)
 
     def confirm(self) -> None:
         """Wait until the broker has accepted every message of this transaction. Blocks; the deadline begins.
 
-        A successful flush does not mean that: the library reports a batch that it gave up on nowhere
-        but in its future.
+        The library's flush and commit do not tell: a batch that it gave up on is reported nowhere but in its
+        future.
 
         Raises:
             TransientError: A message failed, or the deadline passed.
@@ -230,9 +229,8 @@ class TransactionalProducer:
         self._expect(_State.OPEN)
         with self._spent_on_error(f"sending {len(self._sent)} batches"):
             self._until = time.monotonic() + self._deadline_s
-            if self._sent:
-                self._bounded("flush", self._producer.flush, self._deadline_s)
-            self._look_at_each()
+            self._sent.wait(self._deadline_s)
+            self._look_at_failures()
             self._state = _State.CONFIRMED
 
     def commit_offsets(
@@ -269,7 +267,6 @@ class TransactionalProducer:
         self._expect(_State.CONFIRMED)
         with self._spent_on_error("committing the transaction"):
             self._bounded("commit", self._producer.commit_transaction)
-            self._sent.clear()
             self._state = _State.IDLE
 
     def close(self) -> None:
@@ -295,18 +292,19 @@ class TransactionalProducer:
     ) -> None:
         self.close()
 
-    def _look_at_each(self) -> None:
+    def _look_at_failures(self) -> None:
         """Raise for a batch that failed; for one that can never be sent, before those that failed with it."""
-        failed = [(target, future) for target, future in self._sent if not future.succeeded()]
-        for target, future in failed:
-            if isinstance(future.exception, _TOO_LARGE):
+        failures = self._sent.failures()
+        for target, error in failures:
+            if isinstance(error, _TOO_LARGE):
                 problem = (
-                    f"the topic takes no batch of that size ({describe(future.exception)}); raise its "
+                    f"the topic takes no batch of that size ({describe(error)}); raise its "
                     "max.message.bytes, or lower limits.max_message_bytes and limits.max_reject_bytes"
                 )
-                raise DataUnusable(f"messages to {target}", problem) from future.exception
-        if failed:
-            raise failed[0][1].exception or kafka_errors.KafkaTimeoutError("not answered")
+                raise DataUnusable(f"messages to {target}", problem) from error
+        errors = [error for _, error in failures if error is not None]
+        if failures:
+            raise errors[0] if errors else kafka_errors.KafkaTimeoutError("not answered in time")
 
     def _expect(self, state: _State) -> None:
         if self._state is not state:
@@ -370,12 +368,12 @@ def _facts(error: BaseException | None) -> tuple[object, ...]:
 
 
 def _close(producer: KafkaProducer) -> None:
-    """Close a producer, however long its unsent batches take to be given up on."""
+    """Close a producer; what it has not sent by now is wanted no more."""
     while True:
         try:
             producer.close(timeout=0.5)
         except kafka_errors.KafkaTimeoutError as error:
             logger.info("closing a producer that still has batches: %s", describe(error))
-            time.sleep(0.5)
+            producer._sender.force_close()  # noqa: SLF001 - its thread would try for the delivery time-out
         else:
             return

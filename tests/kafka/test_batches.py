@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import pytest
 from kafka import KafkaConsumer, KafkaProducer
 from kafka import TopicPartition as KafkaTopicPartition
 from kafka import errors as kafka_errors
+from kafka.future import Future
 
 from pipeline.codec import encode_batches
-from pipeline.kafka.batches import enqueue
+from pipeline.kafka.batches import Deliveries, enqueue
 from pipeline.records import Output, Route, TopicPartition
 from tests.messages import batch
 
@@ -106,3 +108,39 @@ def test_without_an_open_transaction_nothing_is_entered(topic, producing):
         enqueue(producer, TopicPartition(topic(), 0), batch(b"v"), time_ms=TIME_MS)
     producer.begin_transaction()
     producer.commit_transaction()
+
+
+TARGET = TopicPartition("t", 0)
+
+
+def test_deliveries_are_over_when_all_have_arrived():
+    deliveries, futures = Deliveries(), [Future(), Future()]
+    for future in futures:
+        deliveries.add(TARGET, future)
+    futures[0].success(1)
+    assert deliveries.failures() == [(TARGET, None)]
+    futures[1].success(2)
+    begun = time.monotonic()
+    deliveries.wait(5)
+    assert time.monotonic() - begun < 1
+    assert deliveries.failures() == []
+
+
+def test_the_first_failure_ends_the_wait_for_all():
+    """After a new epoch the library never sends what waited: the whole deadline went by, and hid the reason."""
+    deliveries, futures = Deliveries(), [Future(), Future(), Future()]
+    for future in futures:
+        deliveries.add(TARGET, future)
+    problem = kafka_errors.InvalidProducerEpochError()
+    futures[1].failure(problem)
+    futures[0].success(1)
+    begun = time.monotonic()
+    deliveries.wait(5)
+    assert time.monotonic() - begun < 1
+    assert deliveries.failures() == [(TARGET, problem), (TARGET, None)]
+
+
+def test_where_nothing_is_under_way_there_is_nothing_to_wait_for():
+    begun = time.monotonic()
+    Deliveries().wait(5)
+    assert time.monotonic() - begun < 1
