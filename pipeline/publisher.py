@@ -22,7 +22,7 @@ from pipeline.codec import Audit, encode_audit, encode_batches, unpack_outputs
 from pipeline.errors import InvariantBroken, TransientError
 from pipeline.kafka.member import Assignment
 from pipeline.kafka.transaction import Transactor
-from pipeline.records import Batch, Route, Settled, TopicPartition
+from pipeline.records import Batch, Output, Route, Settled, TopicPartition
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Publisher:
             InvariantBroken: The batch is not in offset order, or has a message for a route that is off.
         """
         offsets = _next_offsets(batch, assignment)
-        messages = [of_one for settled in batch for of_one in self._messages(settled)]
+        messages = [of_one for settled in batch for of_one in self._messages(settled)] + self._audits(batch)
         self._begin()  # 1
         for target, encoded in messages:  # 2
             self._producer.send(target, encoded)
@@ -107,8 +107,6 @@ class Publisher:
 
     def _messages(self, settled: Settled) -> list[tuple[TopicPartition, Batch]]:
         batches = unpack_outputs(settled.outputs)
-        if Route.AUDIT in self._destinations:
-            batches += encode_batches([encode_audit(self._audit(settled))])
         source = settled.claim.source
         targets = {route: place.of(source) for route, place in self._destinations.items()}
         try:
@@ -117,6 +115,17 @@ class Publisher:
             raise InvariantBroken(
                 f"{settled.claim} has a message for {error}, which is switched off"
             ) from error
+
+    def _audits(self, batch: Sequence[Settled]) -> list[tuple[TopicPartition, Batch]]:
+        """The counts of every claim, where they are wanted; those of one target in one batch."""
+        place = self._destinations.get(Route.AUDIT)
+        if place is None:
+            return []
+        of_targets: dict[TopicPartition, list[Output]] = {}
+        for settled in batch:
+            audits = of_targets.setdefault(place.of(settled.claim.source), [])
+            audits.append(encode_audit(self._audit(settled)))
+        return [(target, one) for target, audits in of_targets.items() for one in encode_batches(audits)]
 
     def _audit(self, settled: Settled) -> Audit:
         claim = settled.claim
