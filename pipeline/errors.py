@@ -112,18 +112,21 @@ class BrokerUnreachable(FatalError):
     Args:
         bootstrap_servers: The addresses that were tried.
         waited_s: For how long, in seconds.
+        because: Why the latest try failed, where that is known.
     """
 
     exit_code = 69  # EX_UNAVAILABLE
 
-    def __init__(self, bootstrap_servers: str, waited_s: float) -> None:
-        super().__init__(bootstrap_servers, waited_s)
+    def __init__(self, bootstrap_servers: str, waited_s: float, because: str = "") -> None:
+        super().__init__(bootstrap_servers, waited_s, because)
         self.bootstrap_servers = bootstrap_servers
         self.waited_s = waited_s
+        self.because = because
 
     def __str__(self) -> str:
+        because = f" ({self.because})" if self.because else ""
         return (
-            f"no Kafka broker answered at {self.bootstrap_servers} within {self.waited_s:g} s; "
+            f"no Kafka broker answered at {self.bootstrap_servers} within {self.waited_s:g} s{because}; "
             "check kafka.bootstrap_servers, or start one with: sluice broker"
         )
 

@@ -20,7 +20,8 @@ from pipeline import codec
 from pipeline.errors import SettingsError
 from pipeline.settings_sources import ENV_PREFIX, Sources
 
-SECRET_WORDS = ("password", "secret", "token", "oauth")
+SECRET_WORDS = ("password", "secret", "token", "oauth", "proxy")
+"""Of settings that are never shown. The address of a proxy may hold a login."""
 MASK = "********"
 BATCH_OVERHEAD_BYTES = 1024
 """A record batch of one message: its header of 61 bytes, and the record's own, with some room."""

@@ -111,6 +111,7 @@ def test_secrets_are_masked_wherever_settings_are_shown(write: Callable[..., Pat
         "sasl_plain_username": "me",
         "sasl_plain_password": "hush",
         "ssl_password": "hush",
+        "proxy_url": "socks5://me:hush@proxy:1080",
     }
     shown = load(write(kafka=kafka)).shown()
     assert "hush" not in str(shown)

@@ -65,7 +65,8 @@ def produce(  # noqa: PLR0913 - one parameter per option: typer reads the comman
     """Produce candidates into the input topic, one JSON message each, or Arrow batches.
 
     What the file lacks is produced as it is, for the gate to reject; what cannot be read ends it, with the place.
-    Exit codes: 65 the file cannot be read, 69 no broker, 75 a message was not delivered, 78 settings.
+    Exit codes: 65 the file cannot be read, 69 no broker, 75 a message was not delivered, 77 the broker
+    refuses us, 78 settings.
 
     Example: `sluice produce items.parquet --id sku --query theme --document title,brand --batch-rows 256`
 

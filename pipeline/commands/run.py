@@ -29,7 +29,7 @@ def run(
 
     SIGTERM or Ctrl-C: what is in flight is committed, the group is left, exit 0. Exit codes: 65 data was lost, or
     cannot be decoded or sent, 69 no broker, 70 a defect, 75 fenced by another gate or the broker stayed away,
-    78 settings or bundle.
+    77 the broker refuses us, 78 settings or bundle.
 
     Example: `sluice run -c configs/local.yaml --set gate.enforce=true`
     """

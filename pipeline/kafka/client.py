@@ -22,8 +22,10 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka import errors as kafka_errors
 from kafka.future import Future
 from kafka.net.compat import KafkaNetClient
+from kafka.net.selector import NetworkSelector
 
 from pipeline.errors import BrokerRefused, BrokerUnreachable, SettingsError, TransientError
+from pipeline.kafka.connections import Connections
 from pipeline.kafka.security import check_security
 
 logger = logging.getLogger(__name__)
@@ -85,7 +87,9 @@ class SluiceKafkaClient(KafkaNetClient):  # type: ignore[misc]  # kafka-python c
     """
 
     def __init__(self, *, in_doubt: threading.Event | None = None, **configs: Any) -> None:
-        super().__init__(**configs)
+        net = NetworkSelector(**configs)
+        self.connections = Connections(net, **configs)
+        super().__init__(net=net, manager=self.connections)
         self._in_doubt = in_doubt or threading.Event()
 
     def await_ready(self, node_id: int, timeout_ms: float = 30_000) -> bool:
@@ -107,6 +111,12 @@ class SluiceKafkaClient(KafkaNetClient):  # type: ignore[misc]  # kafka-python c
         if type(request).__name__ in _TRANSACTIONAL and not future.is_done:
             future.add_errback(functools.partial(self._note_unanswered, type(request).__name__))
         return future
+
+    def close(self, node_id: int | None = None) -> None:
+        """Close the connection to a node, or all of them and the event loop."""
+        super().close(node_id)
+        if node_id is None:
+            self.connections.hang_up()
 
     def _note_unanswered(self, request: str, error: BaseException) -> None:
         logger.warning("%s ended without an answer (%s): its outcome is in doubt", request, describe(error))
@@ -184,13 +194,15 @@ def open_client(
         opened = True
     except (kafka_errors.KafkaTimeoutError, kafka_errors.MetadataEmptyBrokerList, *_UNREACHABLE) as error:
         waited_s = config["bootstrap_timeout_ms"] / 1000
-        raise BrokerUnreachable(servers(kafka), waited_s) from error
+        trouble = networks[-1].connections.trouble if networks else describe(error)
+        raise BrokerUnreachable(servers(kafka), waited_s, trouble) from error
     except OSError as error:
         raise TransientError(f"connecting to {servers(kafka)}", describe(error)) from error
     except (kafka_errors.KafkaConfigurationError, ValueError) as error:
         raise SettingsError("kafka", describe(error), "the settings") from error
     except kafka_errors.KafkaError as error:
-        raise BrokerRefused(servers(kafka), describe(error)) from error
+        why = networks[-1].connections.explained(error) if networks else describe(error)
+        raise BrokerRefused(servers(kafka), why) from error
     finally:
         if not opened:
             for left_open in networks:

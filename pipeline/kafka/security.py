@@ -14,28 +14,47 @@ from kafka.net.sasl import SASL_MECHANISMS
 from pipeline.errors import SettingsError
 
 _PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+_PROXIES = ("http://", "socks5://", "socks5h://")
 
 
 def check_security(kafka: Mapping[str, Any]) -> None:
-    """Refuse what can never connect: an unknown protocol or mechanism, a file that cannot be used.
+    """Refuse what can never connect: an unknown protocol or mechanism, no password, a file that cannot be used.
 
     Args:
         kafka: Client settings, of those that `client.connection` allows.
 
     Raises:
-        SettingsError: It names the setting, and the file where there is one.
+        SettingsError: It names the setting, and the file where there is one; never a secret.
     """
     protocol = kafka.get("security_protocol", _PROTOCOLS[0])
     _one_of(_PROTOCOLS, protocol, "kafka.security_protocol")
     if protocol.startswith("SASL"):
         _one_of(tuple(SASL_MECHANISMS), kafka.get("sasl_mechanism"), "kafka.sasl_mechanism")
+        _check_login(kafka)
     if protocol.endswith("SSL"):
         _load_files(kafka)
+    proxy = kafka.get("proxy_url")
+    if proxy is not None and not str(proxy).startswith(_PROXIES):
+        # The library quotes the whole address, which may hold a password.
+        raise SettingsError("kafka.proxy_url", f"must begin with one of {', '.join(_PROXIES)}", "kafka")
 
 
 def _one_of(allowed: tuple[str, ...], value: object, setting: str) -> None:
     if value not in allowed:
         raise SettingsError(setting, f"must be one of {', '.join(allowed)}, not {value!r}", "kafka")
+
+
+def _check_login(kafka: Mapping[str, Any]) -> None:
+    mechanism: str = kafka["sasl_mechanism"]
+    if mechanism != "PLAIN" and not mechanism.startswith("SCRAM"):
+        return
+    for name in ("sasl_plain_username", "sasl_plain_password"):
+        value = kafka.get(name)
+        if not value:
+            problem = f"is missing, where kafka.sasl_mechanism is {mechanism}; the environment may hold it: "
+            raise SettingsError(f"kafka.{name}", f"{problem}SLUICE_KAFKA__{name.upper()}", "kafka")
+        if not isinstance(value, str):
+            raise SettingsError(f"kafka.{name}", "must be a text: put it into quotes", "kafka")
 
 
 def _load_files(kafka: Mapping[str, Any]) -> None:

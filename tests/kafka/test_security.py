@@ -11,6 +11,8 @@ import pytest
 from pipeline.errors import SettingsError
 from pipeline.kafka.security import check_security
 
+LOGIN = {"sasl_plain_username": "gate", "sasl_plain_password": "hush"}
+
 
 @pytest.fixture
 def nonsense(tmp_path: Path) -> str:
@@ -26,7 +28,14 @@ def nonsense(tmp_path: Path) -> str:
         {"security_protocol": "PLAINTEXT", "ssl_cafile": "of no use here, and so not looked at"},
         {"security_protocol": "SSL"},
         {"security_protocol": "SSL", "ssl_cafile": certifi.where()},
-        {"security_protocol": "SASL_SSL", "sasl_mechanism": "SCRAM-SHA-512", "ssl_cafile": certifi.where()},
+        {
+            "security_protocol": "SASL_SSL",
+            "sasl_mechanism": "SCRAM-SHA-512",
+            "ssl_cafile": certifi.where(),
+            **LOGIN,
+        },
+        {"security_protocol": "SASL_SSL", "sasl_mechanism": "GSSAPI"},
+        {"proxy_url": "socks5://me:hush@proxy:1080"},
     ],
 )
 def test_what_can_connect_is_let_through(kafka: dict[str, Any]):
@@ -49,6 +58,23 @@ def test_what_can_connect_is_let_through(kafka: dict[str, Any]):
             "SCRAM-SHA-256",
         ),
         ({"security_protocol": "SSL", "ssl_keyfile": "key.pem"}, "ssl_certfile", "is missing"),
+        ({"proxy_url": "me:hush@proxy:1080"}, "proxy_url", "must begin with one of http://"),
+        (
+            {"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "sasl_plain_username": "gate"},
+            "sasl_plain_password",
+            "is missing, where kafka.sasl_mechanism is PLAIN; the environment may hold it: "
+            "SLUICE_KAFKA__SASL_PLAIN_PASSWORD",
+        ),
+        (
+            {
+                "security_protocol": "SASL_SSL",
+                "sasl_mechanism": "PLAIN",
+                **LOGIN,
+                "sasl_plain_password": 4711,
+            },
+            "sasl_plain_password",
+            "must be a text: put it into quotes",
+        ),
     ],
 )
 def test_what_can_never_connect_is_refused_by_name(kafka: dict[str, Any], setting: str, problem: str):
@@ -56,6 +82,8 @@ def test_what_can_never_connect_is_refused_by_name(kafka: dict[str, Any], settin
         check_security(kafka)
     assert refused.value.setting == f"kafka.{setting}"
     assert problem in refused.value.problem
+    assert "hush" not in str(refused.value)
+    assert "4711" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["ssl_cafile", "ssl_crlfile", "ssl_certfile"])
