@@ -38,7 +38,7 @@ PLAIN = {"sasl_mechanism": "PLAIN", **LOGIN}
 WRONG = {"sasl_plain_password": "hunter2"}
 KINDS = {"cert": "pem", "key": "key"}
 MODULES = "org.apache.kafka.common.security"
-SHORT = {"bootstrap_timeout_ms": 800}
+SHORT = {"bootstrap_timeout_ms": 500}
 
 
 class Secured(NamedTuple):
