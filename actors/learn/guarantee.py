@@ -146,19 +146,17 @@ def grid(logit: ArrayLike, cluster: ArrayLike, promise: Promise, n_clusters: int
     """
     traffic = Labelled.of(logit, np.zeros(np.shape(logit), np.bool_), cluster)
     ordered = np.sort(traffic.logit)[::-1]
-    ranks = np.unique(np.geomspace(1, len(ordered), 4 * N_THRESHOLDS).round().astype(np.int64))
-    candidates = np.unique(ordered[ranks - 1])[::-1]
-    enough = [
-        threshold
-        for threshold, pruned, _ in counts(traffic, candidates)
-        if np.minimum(pruned, promise.cap).mean() / promise.cap * n_clusters >= promise.clusters_to_start
-    ]
-    if not enough:
+    start = next(
+        (
+            threshold
+            for threshold, pruned, _ in counts(traffic, _spaced(ordered, 1, 4 * N_THRESHOLDS))
+            if np.minimum(pruned, promise.cap).mean() / promise.cap * n_clusters >= promise.clusters_to_start
+        ),
+        None,
+    )
+    if start is None:
         return np.zeros(0)
-    first = int(np.count_nonzero(ordered >= enough[0]))
-    ranks = np.unique(np.geomspace(first, len(ordered), N_THRESHOLDS).round().astype(np.int64))
-    thresholds: NDArray[np.float64] = np.unique(ordered[ranks - 1])[::-1]
-    return thresholds
+    return _spaced(ordered, int(np.count_nonzero(ordered >= start)), N_THRESHOLDS)
 
 
 def prove(labelled: Labelled, promise: Promise, thresholds: ArrayLike) -> Proof:
@@ -254,3 +252,9 @@ def counts(
         severe_so_far += np.bincount(new[severe[start:stop]], minlength=labelled.n_clusters)
         start = stop
         yield float(threshold), pruned_so_far.copy(), severe_so_far.copy()
+
+
+def _spaced(descending: NDArray[np.float64], first: int, n: int) -> NDArray[np.float64]:
+    """At most n of the logits, descending, from the rank `first` on evenly in the logarithm of the rank."""
+    ranks = np.unique(np.geomspace(first, len(descending), n).round().astype(np.int64))
+    return np.unique(descending[ranks - 1])[::-1]
