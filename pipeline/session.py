@@ -37,9 +37,7 @@ def longest_turn_s(settings: Settings) -> float:
     roster_s = 2 * request_s  # two questions about the group, or leaving it
     opening_s = 4 * connect_s + commit_s + ASKING_S  # producer, watcher, roster and consumer
     joining_s = PATIENCE_S + roster_s + ASKING_S + commit_s
-    publishing_s = (
-        3 * commit_s
-    )  # the brake's note before it; the first message waits for the topic's metadata
+    publishing_s = 3 * commit_s  # after the brake's note; the first message waits for its topic's metadata
     closing_s = 2 * CLOSING_S + roster_s
     return max(opening_s, joining_s + ASKING_S + publishing_s) + closing_s
 

@@ -64,6 +64,9 @@ _TRANSACTIONAL = frozenset(
     }
 )
 
+TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
+"""What the broker says of a batch that its topic does not take."""
+
 _UNREACHABLE = (ConnectionError, TimeoutError, socket.gaierror)
 _REFUSALS = (
     kafka_errors.AuthorizationError,

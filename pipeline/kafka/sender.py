@@ -17,7 +17,7 @@ from kafka import errors as kafka_errors
 from kafka.producer.future import FutureRecordMetadata
 
 from pipeline.errors import DataUnusable
-from pipeline.kafka.client import MAX_REQUEST_BYTES, describe, open_client, translated
+from pipeline.kafka.client import MAX_REQUEST_BYTES, TOO_LARGE, describe, open_client, translated
 from pipeline.records import Headers
 
 _UNDER_WAY_BYTES = 16 << 20
@@ -123,7 +123,7 @@ class Sender:
         self._n_bytes -= size
         try:
             future.get(timeout=self._wait_s)
-        except (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError) as error:
+        except TOO_LARGE as error:
             raise DataUnusable(f"a message of {size} bytes", describe(error)) from error
         except kafka_errors.KafkaError:
             with translated(f"sending to {self._topic}"):

@@ -28,7 +28,7 @@ from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from pipeline.errors import DataUnusable, Fenced, InvariantBroken, TransientError
 from pipeline.kafka.batches import Deliveries, enqueue
-from pipeline.kafka.client import MAX_REQUEST_BYTES, describe, open_client, translated
+from pipeline.kafka.client import MAX_REQUEST_BYTES, TOO_LARGE, describe, open_client, translated
 from pipeline.records import Batch, TopicPartition
 
 logger = logging.getLogger(__name__)
@@ -41,8 +41,6 @@ _FENCED = (
     kafka_errors.InvalidProducerEpochError,
     kafka_errors.ProducerFencedError,
 )
-
-_TOO_LARGE = (kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordListTooLargeError)
 
 
 class _State(enum.Enum):
@@ -296,7 +294,7 @@ class TransactionalProducer:
         """Raise for a batch that failed; for one that can never be sent, before those that failed with it."""
         failures = self._sent.failures()
         for target, error in failures:
-            if isinstance(error, _TOO_LARGE):
+            if isinstance(error, TOO_LARGE):
                 problem = (
                     f"the topic takes no batch of that size ({describe(error)}); raise its "
                     "max.message.bytes, or lower limits.max_message_bytes and limits.max_reject_bytes"
