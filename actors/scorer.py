@@ -8,7 +8,7 @@ the same whatever the company. Whoever calls them knows where candidates come fr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -19,6 +19,7 @@ from actors.batching import distinct, pack, pad, padded_widths
 from actors.bundle import Bundle
 from actors.errors import RowTooLong
 from actors.pairs import Fields, TextProblem
+from actors.prior import read_prior
 from actors.tokens import PairTokenizer, Tokens
 
 
@@ -38,7 +39,7 @@ class Scores:
     """What the scorer says about n pairs, column by column."""
 
     logit: NDArray[np.float32]
-    """Severity, float32 `[n]`: higher is worse. As the encoder gave it, finite or not."""
+    """Severity, float32 `[n]`: higher is worse. The encoder's and the prior's, finite or not."""
     relevance: NDArray[np.float32]
     """One minus the calibrated probability of a severe violation, float32 `[n]`."""
     action: NDArray[np.int8]
@@ -77,6 +78,7 @@ class Preparer:
         self.bundle = Bundle.open(bundle_path)
         self._max_chars = max_chars
         self._tokenizer = PairTokenizer(self.bundle.path, max_tokens=self.bundle.manifest.max_tokens)
+        self._prior = read_prior(self.bundle.path)
 
     def prepare(self, queries: Sequence[Fields], documents: Sequence[Fields]) -> Prepared:
         """Compose and tokenize candidates; never raises for data.
@@ -90,6 +92,7 @@ class Preparer:
         """
         kept: list[int] = []
         pairs: list[tuple[str, str]] = []
+        priors: list[float] = []
         problems: list[tuple[int, TextProblem]] = []
         template = self.bundle.manifest.template
         for i, (query, document) in enumerate(zip(queries, documents, strict=True)):
@@ -99,7 +102,12 @@ class Preparer:
             else:
                 kept.append(i)
                 pairs.append(composed)
-        return Prepared(kept, self._tokenizer.encode(pairs), problems)
+                if self._prior is not None:
+                    priors.append(self._prior.logit(composed[0], document))
+        tokens = self._tokenizer.encode(pairs)
+        if self._prior is not None:
+            tokens = replace(tokens, prior=np.array(priors, np.float32))
+        return Prepared(kept, tokens, problems)
 
 
 class Scorer:
@@ -150,6 +158,8 @@ class Scorer:
         """
         first, place = distinct(tokens)
         logit = self._encode(tokens.take(first))[place]
+        if tokens.prior is not None:  # a pair's own: equal tokens may come from texts that are not
+            logit = logit + tokens.prior
         manifest = self.bundle.manifest
         relevance = manifest.calibration.relevance(logit).astype(np.float32)
         return Scores(logit, relevance, manifest.policy.decide(logit))

@@ -1,4 +1,4 @@
-"""Pairs as token ids: ragged columns that cross processes as Arrow without a copy.
+"""Pairs as token ids, with what their words say: columns that cross processes as Arrow without a copy.
 
 `Tokens` is plain data. `PairTokenizer` fills it with the bundle's own tokenizer, exactly as transformers'
 `AutoTokenizer` would, without importing transformers. Neither knows what the ids mean to an encoder.
@@ -22,6 +22,7 @@ _Int = TypeVar("_Int", np.int32, np.int8)
 
 IDS_COLUMN = "token_ids"
 TYPES_COLUMN = "type_ids"
+PRIOR_COLUMN = "prior"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +35,8 @@ class Tokens:
     """Pair i is `ids[offsets[i]:offsets[i + 1]]`; int32 `[n + 1]`, from 0 to total."""
     type_ids: NDArray[np.int8] | None
     """0 for the query's tokens and 1 for the document's, int8 `[total]`; None where the encoder has none."""
+    prior: NDArray[np.float32] | None = None
+    """What is added to the encoder's logit, float32 `[n]`; None adds nothing."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -57,7 +60,8 @@ class Tokens:
         shift = self.offsets[chosen] - offsets[:-1]
         source = np.arange(offsets[-1], dtype=np.int64) + np.repeat(shift, np.diff(offsets))
         types = None if self.type_ids is None else self.type_ids[source]
-        return Tokens(self.ids[source], offsets, types)
+        prior = None if self.prior is None else self.prior[chosen]
+        return Tokens(self.ids[source], offsets, types, prior)
 
     def slice(self, start: int, stop: int) -> Tokens:
         """Pairs `start` to `stop`, as a view.
@@ -71,19 +75,21 @@ class Tokens:
         """
         first, end = self.offsets[start], self.offsets[stop]
         types = None if self.type_ids is None else self.type_ids[first:end]
-        return Tokens(self.ids[first:end], self.offsets[start : stop + 1] - first, types)
+        prior = None if self.prior is None else self.prior[start:stop]
+        return Tokens(self.ids[first:end], self.offsets[start : stop + 1] - first, types, prior)
 
     def to_arrow(self) -> pa.RecordBatch:
-        """One row per pair: `token_ids` list<int32>, and `type_ids` list<int8> where there are any."""
-        columns = {IDS_COLUMN: self.ids, TYPES_COLUMN: self.type_ids}
+        """A row per pair: `token_ids` list<int32>; where there are any, `type_ids` list<int8>, `prior` float32."""
         offsets = pa.array(self.offsets, pa.int32())
-        return pa.RecordBatch.from_pydict(
-            {
-                name: pa.ListArray.from_arrays(offsets, pa.array(values))
-                for name, values in columns.items()
-                if values is not None
-            }
-        )
+        ragged = {IDS_COLUMN: self.ids, TYPES_COLUMN: self.type_ids}
+        columns: dict[str, pa.Array] = {
+            name: pa.ListArray.from_arrays(offsets, pa.array(values))
+            for name, values in ragged.items()
+            if values is not None
+        }
+        if self.prior is not None:
+            columns[PRIOR_COLUMN] = pa.array(self.prior, pa.float32())
+        return pa.RecordBatch.from_pydict(columns)
 
     @classmethod
     def from_arrow(cls, batch: pa.RecordBatch) -> Tokens:
@@ -93,7 +99,8 @@ class Tokens:
         types = None
         if TYPES_COLUMN in batch.schema.names:
             types = batch.column(TYPES_COLUMN).flatten().to_numpy()
-        return cls(ids.flatten().to_numpy(), offsets - offsets[0], types)
+        prior = batch.column(PRIOR_COLUMN).to_numpy() if PRIOR_COLUMN in batch.schema.names else None
+        return cls(ids.flatten().to_numpy(), offsets - offsets[0], types, prior)
 
     @classmethod
     def from_rows(cls, ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]] | None) -> Tokens:

@@ -8,6 +8,7 @@ on which row it is.
 import random
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -104,6 +105,15 @@ def test_repeated_pairs_are_scored_once_and_answered_everywhere(base_bundle, tok
     repeated = scorer.score(tokens.take([3, 5, 3, 3, 5]))
     assert sum(seen) == 2
     assert_same(repeated.logit, scores.logit[[3, 5, 3, 3, 5]])
+
+
+def test_what_the_words_say_is_added_pair_by_pair(base_bundle, tokens, scores):
+    twice = np.repeat(np.arange(len(tokens)), 2)
+    prior = np.linspace(-3, 3, len(twice)).astype(np.float32)
+    scorer = Scorer(base_bundle.path, device="cpu", threads=1, budget_tokens=512)
+    both = scorer.score(replace(tokens.take(twice), prior=prior))
+    assert_same(both.logit, scores.logit[twice] + prior)
+    assert both.action.tolist() == base_bundle.manifest.policy.decide(both.logit).tolist()
 
 
 def test_columns_follow_from_the_logit_by_the_bundles_own_map_and_policy(base_bundle, scores):

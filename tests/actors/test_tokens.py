@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -46,6 +48,14 @@ def test_tokens_cross_processes_as_arrow_and_a_slice_of_the_batch_is_a_slice_of_
     received = pa.ipc.open_stream(sink.getvalue()).read_next_batch()
     start = data.draw(st.integers(0, len(ids)))
     assert as_lists(Tokens.from_arrow(received.slice(start))) == as_lists(tokens_of(ids[start:], typed=typed))
+
+
+def test_what_is_added_to_a_pairs_logit_goes_where_the_pair_goes():
+    tokens = replace(tokens_of([[1], [2], [3]]), prior=np.array([0.1, 0.2, 0.3], np.float32))
+    moved = Tokens.from_arrow(tokens.take([2, 0, 1]).slice(1, 3).to_arrow())
+    assert as_lists(moved)[0] == [[1], [2]]
+    assert moved.prior.tolist() == tokens.prior[:2].tolist()
+    assert Tokens.from_arrow(tokens.to_arrow().slice(2)).prior.tolist() == tokens.prior[2:].tolist()
 
 
 def test_reading_from_arrow_copies_no_token():
