@@ -1,0 +1,105 @@
+"""Intervals that know that pairs of one cluster are not independent: whole clusters are drawn again.
+
+Promises equal intervals for equal arguments. A draw is a weight per row (how often its cluster was drawn), so that
+nothing is copied and every statistic is one that takes weights. Two statistics, or one of two models, are compared
+on the same draws. Source: Davison and Hinkley, Bootstrap Methods and their Application (1997), sections 3.8 and
+5.3 (percentile intervals). Below 50 clusters such intervals are too narrow, and say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+ENOUGH_CLUSTERS = 50
+"""With fewer an interval is called approximate."""
+N_DRAWS = 1000
+LEVEL = 0.95
+
+Statistic = Callable[[NDArray[np.float64]], float]
+"""From a weight per row, float64 `[n]`, to a number; NaN where it is undefined."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number from a sample of clusters, and how far it can be trusted."""
+
+    value: float | None
+    """On the sample itself; None where it is undefined."""
+    low: float | None
+    """Lower end; None where too many draws leave the statistic undefined."""
+    high: float | None
+    n_clusters: int
+    level: float = LEVEL
+
+    @property
+    def approximate(self) -> bool:
+        """Whether there are too few clusters for the interval to hold what it says."""
+        return self.n_clusters < ENOUGH_CLUSTERS
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, without NaN."""
+        return {
+            "value": self.value,
+            "low": self.low,
+            "high": self.high,
+            "level": self.level,
+            "n_clusters": self.n_clusters,
+            "approximate": self.approximate,
+        }
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return "undefined"
+        if self.low is None or self.high is None:
+            return f"{self.value:.3f}"
+        mark = "~" if self.approximate else ""
+        return f"{self.value:.3f} [{mark}{self.low:.3f}, {mark}{self.high:.3f}]"
+
+
+def interval(
+    statistic: Statistic, cluster: ArrayLike, *, n_draws: int = N_DRAWS, level: float = LEVEL, seed: int = 0
+) -> Estimate:
+    """Estimate a statistic with a percentile interval over drawn clusters.
+
+    Args:
+        statistic: Weighted; it is called with ones, and then once for each draw.
+        cluster: Anything that tells clusters apart, `[n]`, at least one row.
+        n_draws: How many times the clusters are drawn.
+        level: Share of the draws that the interval holds, between 0 and 1.
+        seed: Names the draws: equal seeds and clusters compare statistics on equal draws.
+
+    Returns:
+        The estimate. Its interval is None where the statistic is undefined in more than one draw of twenty: what
+        is left would be about other samples than these.
+
+    Raises:
+        ValueError: There is no row.
+    """
+    names, number = np.unique(np.asarray(cluster), return_inverse=True)
+    if not len(names):
+        raise ValueError("an interval needs at least one row")
+    value = _or_none(statistic(np.ones(len(number))))
+    random = np.random.default_rng(seed)
+    even = np.full(len(names), 1 / len(names))
+    drawn = np.array(
+        [statistic(random.multinomial(len(names), even)[number].astype(np.float64)) for _ in range(n_draws)]
+    )
+    defined = drawn[np.isfinite(drawn)]
+    if len(defined) < 0.95 * n_draws:
+        return Estimate(value, None, None, len(names), level)
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]).tolist()
+    return Estimate(value, low, high, len(names), level)
+
+
+def difference(one: Statistic, other: Statistic) -> Statistic:
+    """The paired difference of two statistics: `one - other`, on the same draw."""
+    return lambda weight: one(weight) - other(weight)
+
+
+def _or_none(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
