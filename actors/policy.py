@@ -58,13 +58,13 @@ class Policy:
         if not -math.inf < self.review <= self.prune:
             raise ValueError(f"a policy needs review <= prune, not review {self.review}, prune {self.prune}")
 
-    def decide(self, logits: NDArray[np.float32]) -> NDArray[np.int8]:
+    def decide(self, logits: NDArray[np.floating[Any]]) -> NDArray[np.int8]:
         """Find the action for each logit.
 
         A logit that is not a number passes: the caller must not act on it.
 
         Args:
-            logits: Severity, float32 `[n]`.
+            logits: Severity, float32 or float64 `[n]`.
 
         Returns:
             Action codes, int8 `[n]`.

@@ -1,0 +1,140 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.learn.guarantee import Labelled, Promise
+from actors.learn.threshold import Wish, clusters_needed, decide, review_below
+
+WISH = Wish(target=0.9, confidence=0.95, max_review_share=0.1)
+ESCI = Path(__file__).resolve().parents[3] / "shared" / "data" / "esci_dev.parquet"
+
+
+def drawn(seed, n_clusters, *, signal=3.5, per_cluster=40):
+    """Labelled clusters whose severity follows from the logit, with an effect of the cluster."""
+    rng = np.random.default_rng(seed)
+    cluster = np.repeat(np.arange(n_clusters), per_cluster)
+    logit = rng.normal(size=len(cluster))
+    effect = rng.normal(size=n_clusters)[cluster]
+    p = 1 / (1 + np.exp(-(signal * (logit - 0.4) + effect)))
+    return Labelled.of(logit, rng.random(len(cluster)) < p, cluster)
+
+
+def test_a_clear_signal_gets_a_promise_and_review_stays_within_its_budget():
+    labelled, traffic = drawn(1, 400), drawn(2, 400)
+    decision = decide(labelled, traffic.logit, traffic.cluster, WISH)
+    policy = decision.to_policy()
+
+    assert decision.promised
+    assert policy.guarantee.target == 0.9
+    assert decision.traffic["prune"] > 0.05
+    assert 0.09 < decision.traffic["review"] <= 0.1
+    assert policy.review < policy.prune
+    assert "400 labelled clusters" in policy.rests_on
+    assert decision.expected["precision_capped"].value >= 0.9
+    assert decision.said.startswith("promised")
+
+
+def test_without_a_signal_nothing_is_pruned_and_it_says_what_it_would_take():
+    labelled, traffic = drawn(1, 100, signal=0.0), drawn(2, 100, signal=0.0)
+    decision = decide(labelled, traffic.logit, traffic.cluster, WISH)
+    policy = decision.to_policy()
+
+    assert policy.guarantee is None
+    assert not (policy.decide(traffic.logit.astype(np.float32)) == 2).any()
+    assert decision.traffic["prune"] == 0
+    assert 0 < decision.traffic["review"] <= 0.1
+    assert decision.expected["severe_prune"].value == 0
+    assert decision.expected["severe_review"].value < 0.5
+    assert decision.said.startswith("NOTHING IS PRUNED")
+    assert str(decision.needed.without_error) in decision.said
+    assert decision.to_json()["prune"] is None
+
+
+def test_a_promise_of_095_takes_59_to_88_clusters_without_an_error_and_about_200_with_few():
+    needed = clusters_needed(Promise(target=0.95, confidence=0.95))
+
+    assert 59 <= needed.without_error <= 88
+    assert 100 <= needed.if_precise <= 250
+
+
+def test_more_tries_on_the_same_labels_ask_for_more():
+    once, often = WISH, Wish(0.9, 0.95, 0.1, n_tries=5)
+
+    assert often.promise.confidence == pytest.approx(0.99)
+    assert clusters_needed(often.promise).without_error > clusters_needed(once.promise).without_error
+
+
+def test_a_target_above_the_assumed_precision_cannot_be_met_by_it():
+    assert clusters_needed(Promise(target=0.995, confidence=0.95)).if_precise is None
+
+
+@given(
+    st.lists(st.integers(-5, 5), min_size=1, max_size=50),
+    st.sampled_from([-2.0, 0.0, 3.0, np.inf]),
+    st.floats(0, 1),
+)
+def test_review_is_the_most_that_fits_the_budget(logits, prune, max_share):
+    logit = np.array(logits, np.float64)
+    review = review_below(logit, prune=prune, max_share=max_share)
+    reviewed = (logit >= review) & (logit < prune)
+    rest = logit[(logit < review) & (logit < prune)]
+
+    assert review <= prune
+    assert reviewed.sum() <= max_share * len(logit) + 1e-6
+    if len(rest):  # the next value would break it
+        assert reviewed.sum() + (rest == rest.max()).sum() > max_share * len(logit)
+
+
+def test_no_traffic_is_refused():
+    with pytest.raises(ValueError, match="window of traffic"):
+        decide(drawn(1, 10), [], [], WISH)
+
+
+@pytest.mark.parametrize("wish", [(1.0, 0.95, 0.1), (0.9, 1.0, 0.1), (0.9, 0.9, 1.1)])
+def test_a_wish_that_cannot_be_is_refused(wish):
+    with pytest.raises(ValueError, match="not a"):
+        Wish(*wish)
+
+
+def test_on_real_shopping_pairs_nothing_can_be_promised_at_095():
+    if not ESCI.exists():
+        pytest.skip(f"no {ESCI.name} in the folder of shared data")
+    logit, severe, query = out_of_fold(ESCI)
+    labelled = Labelled.of(logit, severe, query)
+    decision = decide(labelled, logit, query, Wish(target=0.95, confidence=0.95, max_review_share=0.05))
+
+    assert labelled.n_clusters == 110
+    assert not decision.promised
+    assert decision.traffic["prune"] == 0
+    assert 0.04 < decision.traffic["review"] <= 0.05
+    assert decision.needed.without_error >= 59
+    # The score is no noise: what goes to people holds more than its share of the severe pairs.
+    assert decision.expected["severe_review"].value > 1.3 * decision.expected["share_review"].value
+
+
+def out_of_fold(path):
+    """Logits of a logistic regression on what the words say, five folds by query."""
+    import pyarrow.parquet as pq
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    from actors.lexical import Lexicon
+
+    rows = pq.read_table(path).to_pylist()
+    documents = [{"title": row["title"] or "", "brand": row["brand"] or ""} for row in rows]
+    lexicon = Lexicon.of({row["product_id"]: one for row, one in zip(rows, documents, strict=True)}.values())
+    features = np.stack(
+        [lexicon.features(row["query"], one) for row, one in zip(rows, documents, strict=True)]
+    )
+    severe = np.array([row["esci_label"] == "I" for row in rows])
+    query = np.array([row["query_id"] for row in rows])
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.002))
+    logit = cross_val_predict(
+        model, features, severe, groups=query, cv=GroupKFold(5), method="decision_function"
+    )
+    return logit, severe, query
