@@ -1,8 +1,8 @@
 """The map from a logit to the probability that a candidate is a severe violation.
 
-A Platt map: two numbers, strictly increasing, so that it never changes the order of candidates, and
-thresholds on the logit and on the probability say the same thing. It is fitted on pairs that the encoder
-was not trained on. Knows neither the encoder nor the policy.
+A Platt map, two numbers, or an isotonic one, a bent line: both strictly increasing, so that they never change the
+order of candidates, and thresholds on the logit and on the probability say the same thing. They are fitted on
+pairs that the encoder was not trained on. Knows neither the encoder nor the policy.
 """
 
 from __future__ import annotations
@@ -56,6 +56,65 @@ class PlattMap:
         if data["kind"] != "platt":
             raise ValueError(f"unknown calibration map {data['kind']!r}")
         return cls(slope=float(data["slope"]), intercept=float(data["intercept"]))
+
+
+@dataclass(frozen=True, slots=True)
+class IsotonicMap:
+    """A line bent at knots, in the log-odds: `p_severe = 1 / (1 + exp(-line(logit)))`.
+
+    Before the first knot and after the last the line goes on with a slope of its own, so that no two logits tie.
+    """
+
+    logits: tuple[float, ...]
+    """Where it bends, strictly ascending, at least two."""
+    log_odds: tuple[float, ...]
+    """Its values there, strictly ascending."""
+    tail_slope: float = 1.0
+    """Of the line beyond its knots, above zero."""
+
+    def __post_init__(self) -> None:
+        knots = np.array([self.logits, self.log_odds], np.float64)
+        if knots.shape[1] < 2 or not np.isfinite(knots).all() or not (np.diff(knots) > 0).all():
+            raise ValueError("an isotonic map needs at least two finite knots that rise strictly")
+        if not 0 < self.tail_slope < math.inf:
+            raise ValueError(f"an isotonic map needs a finite tail slope above zero, not {self.tail_slope}")
+
+    def p_severe(self, logits: ArrayLike) -> NDArray[np.float64]:
+        """Probability of a severe violation, of the same shape as the logits."""
+        return _sigmoid(self._line(logits))
+
+    def relevance(self, logits: ArrayLike) -> NDArray[np.float64]:
+        """One minus `p_severe`, without the cancellation near 1; not a number where the logit is not."""
+        return _sigmoid(-self._line(logits))
+
+    def _line(self, logits: ArrayLike) -> NDArray[np.float64]:
+        x = np.asarray(logits, dtype=np.float64)
+        beyond = np.minimum(x - self.logits[0], 0) + np.maximum(x - self.logits[-1], 0)
+        return np.asarray(np.interp(x, self.logits, self.log_odds) + self.tail_slope * beyond)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; `from_json` gives back an equal map."""
+        return {
+            "kind": "isotonic",
+            "logits": [float(x) for x in self.logits],
+            "log_odds": [float(x) for x in self.log_odds],
+            "tail_slope": float(self.tail_slope),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> IsotonicMap:
+        """Read what `to_json` wrote. Raises ValueError, KeyError or TypeError for anything else."""
+        if data["kind"] != "isotonic":
+            raise ValueError(f"unknown calibration map {data['kind']!r}")
+        return cls(tuple(data["logits"]), tuple(data["log_odds"]), data["tail_slope"])
+
+
+CalibrationMap = PlattMap | IsotonicMap
+
+
+def calibration_from_json(data: Mapping[str, Any]) -> CalibrationMap:
+    """Read what either map's `to_json` wrote. Raises ValueError, KeyError or TypeError for anything else."""
+    return IsotonicMap.from_json(data) if data["kind"] == "isotonic" else PlattMap.from_json(data)
 
 
 def fit_platt(logits: ArrayLike, severe: ArrayLike) -> PlattMap:

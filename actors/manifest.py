@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from actors.calibration import PlattMap
+from actors.calibration import CalibrationMap, calibration_from_json
 from actors.pairs import PairTemplate
 from actors.policy import Policy
 
@@ -77,7 +77,7 @@ class Manifest:
     template: PairTemplate
     max_tokens: int
     """Ceiling on the tokens of a pair, special tokens included; longer pairs are cut."""
-    calibration: PlattMap
+    calibration: CalibrationMap
     policy: Policy
     labels: LabelStatistics
     reference: ReferenceScores
@@ -111,7 +111,7 @@ class Manifest:
             name=data["name"],
             template=PairTemplate.from_json(data["template"]),
             max_tokens=data["max_tokens"],
-            calibration=PlattMap.from_json(data["calibration"]),
+            calibration=calibration_from_json(data["calibration"]),
             policy=Policy.from_json(data["policy"]),
             labels=LabelStatistics(**data["labels"]),
             reference=ReferenceScores(n=reference["n"], quantiles=tuple(reference["quantiles"])),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.calibration import PlattMap, fit_platt
+from actors.calibration import IsotonicMap, PlattMap, calibration_from_json, fit_platt
 from actors.errors import CalibrationFailed
 
 
@@ -91,3 +91,32 @@ def test_a_map_that_does_not_rise_is_refused(slope):
 def test_another_kind_of_map_is_refused():
     with pytest.raises(ValueError, match="isotonic"):
         PlattMap.from_json({"kind": "isotonic"})
+
+
+def test_either_map_comes_back_equal_through_json():
+    for one in (PlattMap(2.0, -1.0), IsotonicMap((-1.0, 0.5, 2.0), (-3.0, 0.0, 0.1), 0.7)):
+        assert calibration_from_json(json.loads(json.dumps(one.to_json()))) == one
+    with pytest.raises(ValueError, match="unknown calibration map"):
+        calibration_from_json({"kind": "spline"})
+
+
+def test_an_isotonic_map_goes_through_its_knots_and_on_beyond_them():
+    bent = IsotonicMap((0.0, 1.0), (-1.0, 2.0), tail_slope=0.5)
+    line = np.array([-2.0, -1.0, 0.5, 2.0, 2.5])
+    np.testing.assert_allclose(bent.p_severe([-2.0, 0.0, 0.5, 1.0, 2.0]), 1 / (1 + np.exp(-line)))
+    assert np.isnan(bent.relevance(math.nan))
+
+
+@pytest.mark.parametrize(
+    ("logits", "log_odds", "slope"),
+    [
+        ((0.0,), (0.0,), 1.0),
+        ((0.0, 0.0), (0.0, 1.0), 1.0),
+        ((0.0, 1.0), (1.0, 1.0), 1.0),
+        ((0.0, 1.0), (0.0, math.inf), 1.0),
+        ((0.0, 1.0), (0.0, 1.0), 0.0),
+    ],
+)
+def test_an_isotonic_map_that_does_not_rise_strictly_is_refused(logits, log_odds, slope):
+    with pytest.raises(ValueError, match="isotonic map needs"):
+        IsotonicMap(logits, log_odds, slope)

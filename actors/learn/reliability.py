@@ -1,0 +1,134 @@
+"""Whether stated probabilities come true: what people see of a map, and what is stored with it.
+
+Each figure is a weighted statistic for `bootstrap.interval`, or a point. The expected calibration error is a point
+only: it is biased upwards in small samples, so an interval around it would hold the wrong thing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from actors.learn.bootstrap import Estimate, Statistic, interval
+
+N_BINS = 10
+_LEAST = 1e-6
+_NEWTON_STEPS = 25
+_CONVERGED = 1e-9
+_LARGEST_STEP = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """A tenth of the pairs, by stated probability."""
+
+    stated: float
+    """Mean probability of a severe violation."""
+    found: float
+    """Share of severe pairs."""
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """How far stated probabilities can be believed."""
+
+    brier: Estimate
+    """Mean squared error of the probability; the lower, the better."""
+    slope: Estimate
+    """1 is right; below it probabilities are too extreme, above it too timid."""
+    intercept: Estimate
+    """0 is right; above it severe pairs are more frequent than stated, at the slope found."""
+    ece: float
+    """Expected calibration error: mean gap between stated and found over the bins."""
+    bins: tuple[Bin, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, without NaN."""
+        return {
+            "brier": self.brier.to_json(),
+            "calibration_slope": self.slope.to_json(),
+            "calibration_intercept": self.intercept.to_json(),
+            "expected_calibration_error": self.ece,
+            "bins": [{"stated": one.stated, "found": one.found, "n": one.n} for one in self.bins],
+        }
+
+
+def judge(p_severe: ArrayLike, severe: ArrayLike, cluster: ArrayLike, *, seed: int = 0) -> Reliability:
+    """Compare stated probabilities with labels.
+
+    Slope and intercept are those of a logistic regression of the label on the stated log-odds (Cox, "Two further
+    applications of a model for binary regression", Biometrika 45, 1958).
+
+    Args:
+        p_severe: Stated probability of a severe violation, float `[n]`, from 0 to 1, at least one.
+        severe: Bool `[n]`.
+        cluster: Anything that tells clusters apart, `[n]`.
+        seed: Names the bootstrap's draws.
+
+    Returns:
+        All figures.
+
+    Raises:
+        ValueError: The lengths differ, there is no pair, or a probability is none.
+    """
+    p, y = np.asarray(p_severe, np.float64), np.asarray(severe, np.bool_)
+    if p.shape != y.shape or not len(p) or not ((p >= 0) & (p <= 1)).all():
+        raise ValueError("needs probabilities and labels of one length, at least one")
+    found = bins(p, y)
+    return Reliability(
+        brier=interval(_brier(p, y), cluster, seed=seed),
+        slope=interval(_recalibration(p, y, which=0), cluster, seed=seed),
+        intercept=interval(_recalibration(p, y, which=1), cluster, seed=seed),
+        ece=float(sum(one.n * abs(one.stated - one.found) for one in found) / len(p)),
+        bins=found,
+    )
+
+
+def bins(p_severe: NDArray[np.float64], severe: NDArray[np.bool_], n_bins: int = N_BINS) -> tuple[Bin, ...]:
+    """Pairs in bins of equal size, ascending; fewer where there are fewer pairs.
+
+    Args:
+        p_severe: Float64 `[n]`, at least one.
+        severe: Bool `[n]`.
+        n_bins: How many.
+
+    Returns:
+        The bins, none empty.
+    """
+    order = np.argsort(p_severe, kind="stable")
+    parts = np.array_split(order, min(n_bins, len(order)))
+    return tuple(Bin(float(p_severe[rows].mean()), float(severe[rows].mean()), len(rows)) for rows in parts)
+
+
+def _brier(p: NDArray[np.float64], y: NDArray[np.bool_]) -> Statistic:
+    squared = (p - y) ** 2
+    return lambda weight: float(weight @ squared / weight.sum())
+
+
+def _recalibration(p: NDArray[np.float64], y: NDArray[np.bool_], *, which: int) -> Statistic:
+    """Slope (0) or intercept (1) of the label on the stated log-odds, by Newton's steps."""
+    clipped = np.clip(p, _LEAST, 1 - _LEAST)
+    features = np.stack([np.log(clipped / (1 - clipped)), np.ones_like(p)], axis=1)
+
+    def weighted(weight: NDArray[np.float64]) -> float:
+        if not 0 < weight @ y < weight.sum():
+            return math.nan
+        line = np.array([1.0, 0.0])
+        for _ in range(_NEWTON_STEPS):
+            q = 1 / (1 + np.exp(-np.clip(features @ line, -500, 500)))
+            hessian = (features * (weight * q * (1 - q))[:, None]).T @ features
+            try:
+                step = np.linalg.solve(hessian, features.T @ (weight * (q - y)))
+            except np.linalg.LinAlgError:  # one stated probability for all, or labels that it separates
+                return math.nan
+            line = line - step * min(1.0, _LARGEST_STEP / max(float(np.abs(step).max()), 1e-12))
+            if np.abs(step).max() < _CONVERGED:
+                return float(line[which])
+        return math.nan
+
+    return weighted
