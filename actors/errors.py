@@ -77,6 +77,23 @@ class CalibrationFailed(ActorError):
         return f"cannot calibrate on {self.n_severe} severe and {self.n_other} other pairs: {self.problem}"
 
 
+class DataRefused(ActorError):
+    """Labels, or other data to learn from, that cannot be used.
+
+    Args:
+        source: The file, and the row in it if it is about one.
+        problem: What is wrong, and what would be right.
+    """
+
+    def __init__(self, source: str, problem: str) -> None:
+        super().__init__(source, problem)
+        self.source = source
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.problem}"
+
+
 class ExtraMissing(ActorError):
     """An optional part of the installation is needed and not there.
 

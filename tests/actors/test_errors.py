@@ -8,6 +8,7 @@ EXAMPLES = [
     errors.BundleProblem("bundles/demo", "no bundle.json there"),
     errors.DigestMismatch("bundles/demo", "config.json", "sha256:aa", "sha256:bb"),
     errors.CalibrationFailed("both kinds are needed", 0, 12),
+    errors.DataRefused("labels.parquet, row 3", "unknown level 'x'"),
     errors.ExtraMissing("train", "sentence_transformers"),
     errors.DeviceMissing("cuda:3", ("cpu", "cuda:0")),
     errors.RowTooLong(512, 256),

@@ -1,0 +1,277 @@
+"""Labels as they were given: one row per pair and opinion, read once and checked at once.
+
+Promises columns in which every level is one of the rubric's, every probability one, and every pair has words on
+both sides; whatever else is in a file is refused in one line that names the file, the row and what would be right.
+Who said it (a person, a judge, a rule), how the pair was chosen and which cluster it is of travel with the row:
+what may rest on it is decided elsewhere. Knows neither models nor bundles.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.json
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from actors.errors import DataRefused
+from actors.pairs import Fields
+from actors.rubric import Rubric
+
+_Choice = TypeVar("_Choice", bound=enum.StrEnum)
+
+
+class Source(enum.StrEnum):
+    """Who gave a label."""
+
+    HUMAN = "human"
+    """A person: one row per annotator."""
+    JUDGE = "judge"
+    """A model that was asked."""
+    WEAK = "weak"
+    """A rule or a signal."""
+
+
+class Sampling(enum.StrEnum):
+    """How a pair came to be labelled."""
+
+    RANDOM = "random"
+    """A probability sample: of clusters, all or a uniform number of pairs in each."""
+    BY_SCORE = "by_score"
+    """Chosen by some score: fit to train on, and for nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which column of a file is what. None: there is none, and the default beside it holds for every row."""
+
+    query: Mapping[str, str] = field(default_factory=lambda: {"text": "query"})
+    """Query-side field to column."""
+    document: Mapping[str, str] = field(default_factory=lambda: {"text": "document"})
+    """Document-side field to column."""
+    level: str | None = "level"
+    """A level of the rubric."""
+    p_severe: str | None = None
+    """A probability of a severe level, where there is no level; from 0 to 1."""
+    source: str | None = None
+    """`human`, `judge` or `weak`."""
+    annotator: str | None = None
+    """Which person, or which model."""
+    sampling: str | None = None
+    """`random` or `by_score`."""
+    adjudicated: str | None = None
+    """True where this row settles the pair, whatever others said."""
+    cluster: str | None = None
+    """Queries that are alike; otherwise found from their texts."""
+    segment: str | None = None
+    """A part of the traffic to report on."""
+    default_source: Source = Source.HUMAN
+    default_sampling: Sampling = Sampling.RANDOM
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What was labelled: one candidate."""
+
+    query: Fields
+    document: Fields
+    cluster: str | None
+    """As declared."""
+    segment: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One opinion about one pair."""
+
+    pair: int
+    """Its place in `Labels.pairs`."""
+    source: Source
+    annotator: str
+    level: str | None
+    """None where only a probability was given."""
+    p_severe: float
+    """0 or 1 where a level was given."""
+    sampling: Sampling
+    adjudicated: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labels:
+    """All labels, and the pairs that they are about. Equal texts are one pair."""
+
+    rubric: Rubric
+    pairs: tuple[Pair, ...]
+    rows: tuple[Label, ...]
+
+    @property
+    def settled(self) -> Settled:
+        """What people say of the pairs that people have labelled."""
+        return _settle(self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Settled:
+    """Pairs on which people have spoken, one row each."""
+
+    pair: NDArray[np.int64]
+    """Places in `Labels.pairs`, int64 `[m]`, ascending."""
+    severe: NDArray[np.bool_]
+    """What settles the pair: the last adjudicated row, else the majority; a tie is not severe, as who prunes
+    needs more than a doubt. Bool `[m]`."""
+    share_severe: NDArray[np.float64]
+    """Share of the annotators that say severe, float64 `[m]`: what is learned from."""
+    random: NDArray[np.bool_]
+    """Whether any of its labels is of a probability sample, bool `[m]`."""
+
+
+def read_labels(paths: Sequence[Path], columns: Columns, rubric: Rubric) -> Labels:
+    """Read label files, Parquet or JSON lines, as one.
+
+    Args:
+        paths: Files ending in `.parquet`, `.jsonl`, `.ndjson` or `.json`; at least one.
+        columns: Which column is what.
+        rubric: The levels.
+
+    Returns:
+        The labels, in the order read.
+
+    Raises:
+        DataRefused: A file cannot be read, lacks a column or holds no row; a level, a probability or a text is not
+            one; or all labels are of one kind.
+    """
+    places: dict[str, int] = {}
+    pairs: list[Pair] = []
+    rows: list[Label] = []
+    for path in paths:
+        table = _read(path)
+        _refuse_missing(path, table, columns)
+        for number, row in enumerate(_rows(table), start=1):
+            pair = _pair(row, columns, f"{path}, row {number}")
+            key = json.dumps([sorted(pair.query.items()), sorted(pair.document.items())])
+            place = places.setdefault(key, len(pairs))
+            if place == len(pairs):
+                pairs.append(pair)
+            rows.append(_label(row, columns, rubric, place=place, where=f"{path}, row {number}"))
+    source = ", ".join(str(path) for path in paths)
+    if not rows:
+        raise DataRefused(source, "there is no label in it")
+    kinds = {row.p_severe >= 0.5 for row in rows}
+    if len(kinds) == 1:
+        kind = "severe" if kinds.pop() else "not severe"
+        severe = ", ".join(sorted(rubric.severe))
+        raise DataRefused(source, f"every label is {kind}; both kinds are needed (severe levels: {severe})")
+    return Labels(rubric, tuple(pairs), tuple(rows))
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        if path.suffix == ".parquet":
+            return pyarrow.parquet.read_table(path)
+        if path.suffix in {".jsonl", ".ndjson", ".json"}:
+            return pyarrow.json.read_json(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataRefused(str(path), f"cannot be read: {' '.join(str(error).split())}") from error
+    raise DataRefused(str(path), "neither Parquet (.parquet) nor JSON lines (.jsonl)")
+
+
+def _refuse_missing(path: Path, table: pa.Table, columns: Columns) -> None:
+    opinion = (columns.level, columns.p_severe, columns.source, columns.annotator, columns.sampling)
+    single = (*opinion, columns.adjudicated, columns.cluster, columns.segment)
+    wanted = [*columns.query.values(), *columns.document.values(), *(name for name in single if name)]
+    missing = sorted(set(wanted) - set(table.schema.names))
+    if missing:
+        there = ", ".join(table.schema.names)
+        raise DataRefused(str(path), f"no column {', '.join(missing)}; map it to one of: {there}")
+    if not (columns.level or columns.p_severe):
+        raise DataRefused(str(path), "name a column for level, or for p_severe")
+
+
+def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+    for batch in table.to_batches(max_chunksize=10_000):
+        yield from batch.to_pylist()
+
+
+def _pair(row: Mapping[str, Any], columns: Columns, where: str) -> Pair:
+    query, document = _fields(row, columns.query), _fields(row, columns.document)
+    for side, found, named in (("query", query, columns.query), ("document", document, columns.document)):
+        if not found:
+            raise DataRefused(where, f"no text on the {side} side (columns {', '.join(named.values())})")
+    return Pair(query, document, _text(row, columns.cluster), _text(row, columns.segment))
+
+
+def _fields(row: Mapping[str, Any], named: Mapping[str, str]) -> dict[str, str]:
+    """Fields with text; a list of texts is one text."""
+    found = {}
+    for name, column in named.items():
+        value = row[column]
+        text = " ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
+        if text.strip():
+            found[name] = text.strip()
+    return found
+
+
+def _text(row: Mapping[str, Any], column: str | None) -> str | None:
+    value = row[column] if column else None
+    return None if value is None else str(value)
+
+
+def _label(row: Mapping[str, Any], columns: Columns, rubric: Rubric, *, place: int, where: str) -> Label:
+    level = _text(row, columns.level)
+    if level is not None and level not in rubric.gains:
+        raise DataRefused(where, f"unknown level {level!r}; the rubric has {', '.join(rubric.levels)}")
+    if level is not None:
+        p_severe = float(level in rubric.severe)
+    else:
+        p_severe = _probability(row[columns.p_severe] if columns.p_severe else None, where)
+    return Label(
+        pair=place,
+        source=_one_of(Source, _text(row, columns.source), columns.default_source, where),
+        annotator=_text(row, columns.annotator) or "",
+        level=level,
+        p_severe=p_severe,
+        sampling=_one_of(Sampling, _text(row, columns.sampling), columns.default_sampling, where),
+        adjudicated=bool(columns.adjudicated and row[columns.adjudicated]),
+    )
+
+
+def _probability(value: object, where: str) -> float:
+    if isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= 1:
+        return float(value)
+    raise DataRefused(where, f"no level, and {value!r} is no probability of a severe one, from 0 to 1")
+
+
+def _one_of(kind: type[_Choice], value: str | None, default: _Choice, where: str) -> _Choice:
+    if value is None:
+        return default
+    try:
+        return kind(value)
+    except ValueError as error:
+        raise DataRefused(where, f"{value!r} is none of {', '.join(one.value for one in kind)}") from error
+
+
+def _settle(labels: Labels) -> Settled:
+    opinions: dict[int, list[Label]] = {}
+    for row in labels.rows:
+        if row.source is Source.HUMAN:
+            opinions.setdefault(row.pair, []).append(row)
+    pair = sorted(opinions)
+    severe, share, random = [], [], []
+    for place in pair:
+        said = opinions[place]
+        last = [row.p_severe for row in said if row.adjudicated][-1:]
+        mean = float(np.mean(last or [row.p_severe for row in said]))
+        severe.append(mean > 0.5)
+        share.append(mean)
+        random.append(any(row.sampling is Sampling.RANDOM for row in said))
+    return Settled(
+        np.array(pair, np.int64), np.array(severe, np.bool_), np.array(share), np.array(random, np.bool_)
+    )

@@ -1,0 +1,156 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from actors.errors import DataRefused
+from actors.learn.labels import Columns, Sampling, Source, read_labels
+from actors.rubric import Rubric
+
+RUBRIC = Rubric({"good": 1.0, "odd": 0.5, "bad": 0.0}, frozenset({"bad"}))
+COLUMNS = Columns(
+    query={"text": "q"},
+    document={"title": "t", "brand": "b"},
+    source="who",
+    annotator="name",
+    sampling="how",
+    adjudicated="final",
+    cluster="topic",
+    segment="part",
+)
+ROW = {"q": "red kettle", "t": "Steel kettle", "b": None, "level": "good", "who": "human", "name": "a"}
+ROW |= {"how": "random", "final": False, "topic": "kettles", "part": "kitchen"}
+ESCI = Path(__file__).resolve().parents[3] / "shared" / "data" / "esci_dev.parquet"
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(*changes, kind="parquet"):
+        rows = [ROW | change for change in changes]
+        path = tmp_path / f"labels.{kind}"
+        if kind == "parquet":
+            pq.write_table(pa.Table.from_pylist(rows), path)
+        else:
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return [path]
+
+    return write
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_parquet_and_json_lines_say_the_same(written, kind):
+    labels = read_labels(written({}, {"t": "Lamp", "level": "bad", "b": "Lumo"}, kind=kind), COLUMNS, RUBRIC)
+
+    assert [pair.document for pair in labels.pairs] == [
+        {"title": "Steel kettle"},
+        {"title": "Lamp", "brand": "Lumo"},
+    ]
+    assert [row.p_severe for row in labels.rows] == [0.0, 1.0]
+    assert (labels.pairs[0].cluster, labels.pairs[0].segment) == ("kettles", "kitchen")
+    assert (labels.rows[0].source, labels.rows[0].sampling) == (Source.HUMAN, Sampling.RANDOM)
+
+
+def test_equal_texts_are_one_pair_whoever_labels_them(written):
+    labels = read_labels(written({}, {"name": "b", "level": "bad"}, {"t": "Lamp"}), COLUMNS, RUBRIC)
+
+    assert len(labels.pairs) == 2
+    assert [row.pair for row in labels.rows] == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("said", "severe", "share"),
+    [
+        (["bad", "bad", "good"], True, 2 / 3),
+        (["bad", "good"], False, 0.5),
+        (["odd", "good", "bad"], False, 1 / 3),
+    ],
+)
+def test_the_majority_of_people_settles_a_pair_and_a_tie_is_not_severe(written, said, severe, share):
+    rows = [{"level": level, "name": str(i)} for i, level in enumerate(said)]
+    settled = read_labels(written(*rows, {"t": "Lamp", "level": "bad"}), COLUMNS, RUBRIC).settled
+
+    assert settled.severe[0] == severe
+    assert settled.share_severe[0] == pytest.approx(share)
+
+
+def test_an_adjudicated_row_settles_a_pair_against_any_majority(written):
+    rows = [{"level": "bad", "name": "a"}, {"level": "bad", "name": "b"}, {"level": "good", "final": True}]
+    settled = read_labels(written(*rows, {"t": "Lamp"}), COLUMNS, RUBRIC).settled
+
+    assert settled.severe.tolist() == [False, False]
+
+
+def test_a_judge_settles_nothing_and_what_was_gathered_by_score_is_no_sample(written):
+    rows = [{"who": "judge", "level": "bad"}, {"t": "Lamp", "how": "by_score"}, {"t": "Pan"}]
+    settled = read_labels(written(*rows), COLUMNS, RUBRIC).settled
+
+    assert settled.pair.tolist() == [1, 2]
+    assert settled.random.tolist() == [False, True]
+
+
+def test_a_probability_stands_where_there_is_no_level(written):
+    columns = replace(COLUMNS, p_severe="p")
+    labels = read_labels(
+        written({"p": None}, {"t": "Lamp", "level": None, "p": 0.8, "who": "judge"}), columns, RUBRIC
+    )
+
+    assert [row.p_severe for row in labels.rows] == [0.0, 0.8]
+    assert labels.rows[1].level is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ([{}, {"level": "awful"}], "row 2: unknown level 'awful'; the rubric has good, odd, bad"),
+        ([{"level": None}], "no level, and None is no probability"),
+        ([{"t": "  ", "b": ""}], "row 1: no text on the document side (columns t, b)"),
+        ([{"q": None}], "no text on the query side"),
+        ([{"who": "oracle"}], "'oracle' is none of human, judge, weak"),
+        ([{"how": "luck"}], "'luck' is none of random, by_score"),
+        ([{}, {"t": "Lamp"}], "every label is not severe; both kinds are needed (severe levels: bad)"),
+        ([{"level": "bad"}], "every label is severe"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_in_one_line_that_says_where(written, changes, text):
+    with pytest.raises(DataRefused) as refusal:
+        read_labels(written(*changes), COLUMNS, RUBRIC)
+
+    assert text in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.1, float("nan"), float("inf")])
+def test_a_probability_out_of_range_is_refused(written, p):
+    with pytest.raises(DataRefused, match="from 0 to 1"):
+        read_labels(written({"level": None, "p": p}), replace(COLUMNS, p_severe="p"), RUBRIC)
+
+
+def test_a_missing_column_is_named_with_those_that_are_there(written):
+    with pytest.raises(DataRefused, match="no column grade; map it to one of: q, t, b, level"):
+        read_labels(written({}), replace(COLUMNS, level="grade"), RUBRIC)
+
+
+def test_a_file_that_is_none_is_refused(tmp_path):
+    for name, content in {"a.parquet": "x", "a.jsonl": "{", "a.csv": "q,t"}.items():
+        (tmp_path / name).write_text(content)
+        with pytest.raises(DataRefused, match=name):
+            read_labels([tmp_path / name], COLUMNS, RUBRIC)
+    with pytest.raises(DataRefused, match="cannot be read"):
+        read_labels([tmp_path / "absent.parquet"], COLUMNS, RUBRIC)
+
+
+def test_real_shopping_pairs_are_read_with_their_nulls_and_lists():
+    if not ESCI.exists():
+        pytest.skip(f"no {ESCI.name} in the folder of shared data")
+    document = {name: name for name in ("title", "brand", "color", "bullet_points", "category")}
+    columns = Columns(query={"text": "query"}, document=document, level="esci_label", cluster="query_id")
+    rubric = Rubric({"E": 1.0, "S": 0.1, "C": 0.01, "I": 0.0}, frozenset({"I"}))
+    labels = read_labels([ESCI], columns, rubric)
+
+    assert len(labels.rows) == 4887
+    assert sum(row.p_severe for row in labels.rows) == 794
+    assert len(labels.pairs) == 4876  # eleven products are listed twice, some with another label
+    assert len({pair.cluster for pair in labels.pairs}) == 110
