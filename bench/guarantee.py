@@ -3,8 +3,10 @@
 Draws labelled clusters from populations whose true precision at every threshold is known, lets
 `actors.learn.guarantee` choose a threshold from each draw, and counts how often the promise is broken. The same
 draws go through the naive test, which takes pairs for independent: it has to break its promise on the adversary,
-or this benchmark shows nothing. Prints a table and writes `bench/results/guarantee.json`. Takes some minutes;
-needs neither Kafka nor Ray.
+or this benchmark shows nothing. Fewer of them go through MAPIE's `BinaryClassificationController`, with its
+default correction for many thresholds, as a second control. It cannot be asked for the same: it knows neither clusters nor
+a cap, and its promise, precision over pairs, is for independent pairs only. It gets the same thresholds. Prints a
+table and writes `bench/results/guarantee.json`. Takes some minutes; needs neither Kafka nor Ray.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mapie.risk_control import BinaryClassificationController
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -108,6 +112,23 @@ def naive(labelled: Labelled, promise: Promise, thresholds: NDArray[np.float64])
     return accepted
 
 
+def mapie(labelled: Labelled, promise: Promise, thresholds: NDArray[np.float64]) -> float:
+    """The threshold that MAPIE's controller takes for precision over pairs; infinity where it finds none."""
+    probabilities = _sigmoid(thresholds)
+    controller = BinaryClassificationController(
+        predict_function=lambda logit: np.stack([1 - _sigmoid(logit), _sigmoid(logit)], axis=1),
+        risk="precision",
+        target_level=promise.target,
+        confidence_level=promise.confidence,
+        list_predict_params=probabilities,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns where it finds no threshold
+        controller.calibrate(labelled.logit, labelled.severe)
+    best = controller.best_predict_param
+    return np.inf if best is None else float(thresholds[probabilities == best][0])
+
+
 def _truth(
     population: Population, thresholds: NDArray[np.float64]
 ) -> dict[float, tuple[float, float, float]]:
@@ -139,18 +160,31 @@ def _one(task: tuple[int, int, int]) -> tuple[float, float]:
     return prove(labelled, PROMISE, thresholds).threshold, naive(labelled, PROMISE, thresholds)
 
 
-def measure(draws: int, coverage_draws: int) -> dict[str, Any]:
+def _one_mapie(task: tuple[int, int, int]) -> float:
+    """What MAPIE chooses in one of the draws of `_one`."""
+    number, n_clusters, seed = task
+    population = POPULATIONS[number]
+    labelled = population.draw(np.random.default_rng([3, number, n_clusters, seed]), n_clusters)
+    return mapie(labelled, PROMISE, population.thresholds(n_clusters))
+
+
+def measure(draws: int, coverage_draws: int, mapie_draws: int) -> dict[str, Any]:
     """All populations and sizes."""
-    populations: dict[str, dict[str, float]] = {}
+    populations: dict[str, dict[str, float | None]] = {}
     coverage: dict[str, dict[str, float]] = {}
     with ProcessPoolExecutor() as pool:
         for number, population in enumerate(POPULATIONS):
             print(f"{population.name} …", file=sys.stderr, flush=True)
             truth = _truth(population, population.thresholds(CLUSTERS))
             chosen = list(pool.map(_one, [(number, CLUSTERS, seed) for seed in range(draws)], chunksize=20))
+            controlled = list(
+                pool.map(_one_mapie, [(number, CLUSTERS, seed) for seed in range(mapie_draws)], chunksize=5)
+            )
             populations[population.name] = {
                 "failure_rate": _share_broken([ours for ours, _ in chosen], truth, 0),
                 "naive_failure_rate": _share_broken([theirs for _, theirs in chosen], truth, 1),
+                "mapie_failure_rate": _share_broken(controlled, truth, 1) if controlled else None,
+                "mapie_share_that_prunes": float(np.mean(np.isfinite(controlled))) if controlled else None,
                 "share_that_prunes": float(np.mean(np.isfinite([ours for ours, _ in chosen]))),
             }
         number, population = 1, POPULATIONS[1]
@@ -165,9 +199,10 @@ def measure(draws: int, coverage_draws: int) -> dict[str, Any]:
                 "pruned": float(np.mean(shares)),
                 "of_oracle": float(np.mean(shares) / oracle),
             }
-    rates = {name: found["failure_rate"] for name, found in populations.items()}
+    rates: dict[str, Any] = {name: found["failure_rate"] for name, found in populations.items()}
     return {
         "draws": draws,
+        "mapie_draws": mapie_draws,
         "promised_failure_rate": round(1 - PROMISE.confidence, 6),
         "failure_rate_independent": rates.pop("independent"),
         "failure_rate_clustered": max(rates.values()),
@@ -190,8 +225,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=2000, help="below 1,000 nothing is recorded")
     parser.add_argument("--coverage-draws", type=int, default=200)
+    parser.add_argument("--mapie-draws", type=int, default=200)
     arguments = parser.parse_args()
-    found = measure(arguments.draws, arguments.coverage_draws)
+    found = measure(arguments.draws, arguments.coverage_draws, arguments.mapie_draws)
     _show(found)
     if arguments.draws >= 1000:
         RESULT.write_text(json.dumps(found | {"machine": machine.described()}, indent=2) + "\n")
@@ -210,11 +246,15 @@ def _show(found: dict[str, Any]) -> None:
     table = Table(
         title=f"{PROMISE.target:g} at {PROMISE.confidence:g}, {found['draws']} draws of {CLUSTERS} clusters"
     )
-    for column in ("population", "broken", "broken by the naive test", "draws that prune"):
+    for column in ("population", "broken", "broken by the naive test", "broken by MAPIE", "draws that prune"):
         table.add_column(column, justify="left" if column == "population" else "right")
     for name, one in found["populations"].items():
         table.add_row(
-            name, *(f"{one[key]:.3f}" for key in ("failure_rate", "naive_failure_rate", "share_that_prunes"))
+            name,
+            *(
+                "-" if one[key] is None else f"{one[key]:.3f}"
+                for key in ("failure_rate", "naive_failure_rate", "mapie_failure_rate", "share_that_prunes")
+            ),
         )
     console = Console()
     console.print(table)
