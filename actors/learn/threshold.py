@@ -99,7 +99,12 @@ class Decision:
     @property
     def rests_on(self) -> str:
         """How the thresholds came about, for a person."""
-        tried = f"{self.n_clusters} labelled clusters, at most {self.wish.cap} prunes of each counting"
+        wish = self.wish
+        tried = (
+            f"precision {wish.target:g} at confidence {wish.confidence:g} over {wish.n_tries} planned "
+            f"{'try' if wish.n_tries == 1 else 'tries'}, tested on {self.n_clusters} labelled clusters, at most "
+            f"{wish.cap} prunes of each counting"
+        )
         if self.promised:
             return f"{tried}; {self.n_with_prunes} of them hold prunes"
         return f"{tried}: nothing can be promised, so nothing is pruned"
