@@ -1,0 +1,113 @@
+"""What a judge's word is worth: how often people say severe where the judge says a level.
+
+Promises a probability for every level and segment that the judge uses, from pairs that both a person and the judge
+labelled and that were drawn at random; from others it would learn how they were chosen. What was seen seldom is
+pulled towards what was seen more: a segment's level towards the level's share, a level towards the overall share.
+Source of the smoothing: shrinkage of a binomial share by pseudo-counts, Gelman et al., Bayesian Data Analysis
+(third edition, 2013), section 5.3. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from actors.errors import DataRefused
+
+PSEUDO_PAIRS = 10.0
+"""How many pairs the broader share counts as."""
+LEAST_OVERLAP = 30
+"""Pairs labelled by both, below which nothing can be said of a judge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Pairs that a judge and people have labelled, drawn at random: columns of equal length."""
+
+    level: Sequence[str]
+    """What the judge said, n of them."""
+    segment: Sequence[str | None]
+    severe: NDArray[np.float64]
+    """What people say: share of the annotators that say severe, float64 `[n]`, from 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeMap:
+    """P(people say severe | the judge's level, the segment)."""
+
+    overall: float
+    """For a level that the overlap does not hold."""
+    by_level: Mapping[str, float]
+    by_segment: Mapping[tuple[str, str], float]
+    """By level and segment."""
+    n: int
+    """Pairs that it rests on."""
+
+    def p_severe(self, level: str, segment: str | None = None) -> float:
+        """The most particular probability there is; between 0 and 1, neither of them reached."""
+        broad = self.by_level.get(level, self.overall)
+        return broad if segment is None else self.by_segment.get((level, segment), broad)
+
+    def targets(self, level: Sequence[str], segment: Sequence[str | None]) -> NDArray[np.float64]:
+        """`p_severe` for each, float64 `[n]`."""
+        pairs = zip(level, segment, strict=True)
+        return np.fromiter((self.p_severe(*pair) for pair in pairs), np.float64, len(level))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, for a report."""
+        return {
+            "n": self.n,
+            "overall": self.overall,
+            "by_level": dict(self.by_level),
+            "by_segment": [
+                {"level": level, "segment": segment, "p_severe": p}
+                for (level, segment), p in self.by_segment.items()
+            ],
+        }
+
+
+def learn_judge(overlap: Overlap, *, name: str = "the judge", pseudo: float = PSEUDO_PAIRS) -> JudgeMap:
+    """Count, and pull what was seen seldom towards what was seen more.
+
+    Args:
+        overlap: Labelled by both.
+        name: Of the judge, for an error.
+        pseudo: How many pairs the broader share counts as, above 0.
+
+    Returns:
+        The map.
+
+    Raises:
+        DataRefused: The overlap is too small, or people say the same of all of it.
+    """
+    severe = np.asarray(overlap.severe, np.float64)
+    if len(severe) < LEAST_OVERLAP:
+        problem = (
+            f"{len(severe)} pairs drawn at random have labels of people too, {LEAST_OVERLAP} are needed: "
+            "let people label a random sample of what it labelled"
+        )
+        raise DataRefused(name, problem)
+    if severe.min() == severe.max():
+        raise DataRefused(name, f"people say the same of all {len(severe)} pairs that it labelled too")
+    overall = float(severe.mean())
+    levels = list(overlap.level)
+    by_level = {
+        level: _pulled(severe, [said == level for said in levels], overall, pseudo)
+        for level in sorted(set(levels))
+    }
+    both = list(zip(levels, overlap.segment, strict=True))
+    by_segment = {
+        (level, segment): _pulled(severe, [one == (level, segment) for one in both], by_level[level], pseudo)
+        for level, segment in sorted((one for one in set(both) if one[1] is not None), key=str)
+        if segment is not None
+    }
+    return JudgeMap(overall, by_level, by_segment, len(severe))
+
+
+def _pulled(severe: NDArray[np.float64], of: ArrayLike, towards: float, pseudo: float) -> float:
+    chosen = severe[np.asarray(of, np.bool_)]
+    return float((chosen.sum() + pseudo * towards) / (len(chosen) + pseudo))
