@@ -111,6 +111,26 @@ class ExtraMissing(ActorError):
         return f"no module {self.module!r} here; install what this needs with: pip install 'sluice[{self.extra}]'"
 
 
+class TriesSpent(ActorError):
+    """One more try on the same labels than was planned.
+
+    Args:
+        record: The file that holds the tries.
+        n_planned: How many were planned before the first.
+    """
+
+    def __init__(self, record: str, n_planned: int) -> None:
+        super().__init__(record, n_planned)
+        self.record = record
+        self.n_planned = n_planned
+
+    def __str__(self) -> str:
+        return (
+            f"{self.record}: all {self.n_planned} planned tries on these labels are made; use a bundle and target "
+            "tried before, or label a fresh sample of clusters and begin another record"
+        )
+
+
 class ScoringError(ActorError):
     """A replica that cannot score."""
 

@@ -1,0 +1,99 @@
+"""No more is tried on the same labels than was planned, whoever writes at once."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from actors.errors import DataRefused, TriesSpent
+from actors.learn.threshold import Wish
+from actors.learn.tries import Try, begin, n_made
+
+WISH = Wish(0.95, 0.95, 0.05, n_tries=2)
+
+
+def attempt(weights="sha256:a", n_clusters=10, wish=WISH):
+    return Try.of(weights, wish, range(n_clusters))
+
+
+def test_a_try_beyond_the_plan_is_refused_in_one_line_and_not_recorded(tmp_path):
+    record = tmp_path / "tries.jsonl"
+    begin(record, attempt("sha256:a"))
+    assert n_made(begin(record, attempt("sha256:b"))) == 2
+    before = record.read_bytes()
+
+    with pytest.raises(TriesSpent, match="fresh sample") as caught:
+        begin(record, attempt("sha256:c"))
+
+    assert "\n" not in str(caught.value)
+    assert record.read_bytes() == before
+
+
+def test_another_target_is_another_try(tmp_path):
+    record = tmp_path / "tries.jsonl"
+    begin(record, attempt())
+
+    assert n_made(begin(record, attempt(wish=Wish(0.9, 0.95, 0.05, n_tries=2)))) == 2
+
+
+def test_the_same_try_on_more_labels_is_the_same_try_and_on_fewer_another(tmp_path):
+    record = tmp_path / "tries.jsonl"
+    for n_clusters in (10, 10, 20, 40, 20):
+        made = begin(record, attempt(n_clusters=n_clusters))
+    assert (len(made), n_made(made)) == (3, 1)
+
+    assert n_made(begin(record, attempt(n_clusters=30))) == 2
+    with pytest.raises(TriesSpent):
+        begin(record, attempt(n_clusters=5))
+
+
+def test_the_plan_is_settled_before_the_first_try(tmp_path):
+    record = tmp_path / "tries.jsonl"
+    begin(record, attempt())
+
+    with pytest.raises(DataRefused, match="2 tries were planned"):
+        begin(record, attempt("sha256:b", wish=Wish(0.95, 0.95, 0.05, n_tries=9)))
+
+
+def test_a_torn_last_line_is_cut_off(tmp_path):
+    record = tmp_path / "tries.jsonl"
+    begin(record, attempt("sha256:a"))
+    whole = record.read_bytes()
+    record.write_bytes(whole + whole[:25])
+
+    assert n_made(begin(record, attempt("sha256:b"))) == 2
+    assert len(record.read_bytes().splitlines()) == 2
+
+
+def test_another_file_is_refused_and_kept(tmp_path):
+    other = tmp_path / "weights.bin"
+    other.write_bytes(b"no line ends here")
+
+    with pytest.raises(DataRefused, match="no record of tries"):
+        begin(other, attempt())
+    assert other.read_bytes() == b"no line ends here"
+
+
+@pytest.mark.parametrize("line", ["nonsense", "[]", '{"weights": "sha256:a"}', "\xff"])
+def test_a_line_that_is_no_try_is_refused(tmp_path, line):
+    record = tmp_path / "tries.jsonl"
+    record.write_text(line + "\n", encoding="latin-1")
+
+    with pytest.raises(DataRefused, match="line 1 is no try"):
+        begin(record, attempt())
+
+
+def test_writers_at_once_do_not_exceed_the_plan(tmp_path):
+    record = tmp_path / "tries.jsonl"
+
+    def write(number):
+        try:
+            begin(record, attempt(f"sha256:{number}", wish=Wish(0.95, 0.95, 0.05, n_tries=5)))
+        except TriesSpent:
+            return 0
+        return 1
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(write, range(40))) == 5
+    assert len(record.read_text().splitlines()) == 5
