@@ -4,8 +4,8 @@ Draws labelled clusters from populations whose true precision at every threshold
 `actors.learn.guarantee` choose a threshold from each draw, and counts how often the promise is broken. The same
 draws go through the naive test, which takes pairs for independent: it has to break its promise on the adversary,
 or this benchmark shows nothing. Fewer of them go through MAPIE's `BinaryClassificationController`, with its
-default correction for many thresholds, as a second control. It cannot be asked for the same: it knows neither clusters nor
-a cap, and its promise, precision over pairs, is for independent pairs only. It gets the same thresholds. Prints a
+default correction for many thresholds and on the same thresholds, as a second control. It cannot be asked for the
+same: it knows neither clusters nor a cap, and promises precision over pairs, where pairs are independent. Prints a
 table and writes `bench/results/guarantee.json`. Takes some minutes; needs neither Kafka nor Ray.
 """
 
