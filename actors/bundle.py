@@ -19,12 +19,13 @@ from typing import Any
 
 from actors.errors import BundleProblem, DigestMismatch
 from actors.manifest import FORMAT_VERSION, Manifest
+from actors.prior import PRIOR_FILE
 
 MANIFEST_FILE = "bundle.json"
 WEIGHTS_FILE = "model.safetensors"
 REQUIRED_FILES = (WEIGHTS_FILE, "config.json", "tokenizer.json")
-# What transformers may want beside tokenizer.json, so that a bundle also opens as a model folder.
-OPTIONAL_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+# What transformers may want beside tokenizer.json, so that a bundle also opens as a model folder; and the prior.
+OPTIONAL_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", PRIOR_FILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def write_bundle(folder: Path | str, *, model_folder: Path | str, manifest: Mani
     Args:
         folder: Where the bundle goes; must not exist, its parent is made.
         model_folder: A folder as `save_pretrained` writes it, with `model.safetensors`, `config.json` and
-            `tokenizer.json`; other files than a tokenizer's are left behind.
+            `tokenizer.json`, and perhaps `prior.json`; other files than these and a tokenizer's are left behind.
         manifest: All but `files`, which is filled in here.
 
     Returns:

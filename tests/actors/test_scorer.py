@@ -6,6 +6,7 @@ on which row it is.
 """
 
 import random
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,9 +14,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from actors.bundle import write_bundle
 from actors.errors import RowTooLong
+from actors.lexical import NAMES, Lexicon
 from actors.pairs import Fault, Side
 from actors.policy import ActionCode
+from actors.prior import Prior, write_prior
 from actors.scorer import Preparer, Scorer
 from actors.tokens import Tokens
 
@@ -114,6 +118,23 @@ def test_what_the_words_say_is_added_pair_by_pair(base_bundle, tokens, scores):
     both = scorer.score(replace(tokens.take(twice), prior=prior))
     assert_same(both.logit, scores.logit[twice] + prior)
     assert both.action.tolist() == base_bundle.manifest.policy.decide(both.logit).tolist()
+
+
+def test_a_bundle_with_a_prior_adds_it_from_the_fields_on(base_bundle, candidates, scores, tmp_path):
+    queries, documents = candidates
+    model = tmp_path / "model"
+    shutil.copytree(base_bundle.path, model)
+    prior = Prior(Lexicon.of(documents), tuple(np.linspace(-1, 1, len(NAMES))), intercept=0.5)
+    write_prior(model, prior)
+    bundle = write_bundle(tmp_path / "with-prior", model_folder=model, manifest=base_bundle.manifest)
+    prepared = Preparer(bundle.path, max_chars=2_000).prepare(queries, documents)
+    crossed = Tokens.from_arrow(prepared.tokens.to_arrow())
+    found = Scorer(bundle.path, device="cpu", threads=1, budget_tokens=512).score(crossed)
+
+    said = [prior.logit(query["theme"], document) for query, document in zip(queries, documents, strict=True)]
+    assert np.std(said) > 0.1
+    assert_same(found.logit, scores.logit + np.array(said, np.float32))
+    assert bundle.digest != base_bundle.digest
 
 
 def test_columns_follow_from_the_logit_by_the_bundles_own_map_and_policy(base_bundle, scores):
