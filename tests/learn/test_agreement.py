@@ -1,0 +1,101 @@
+import json
+
+import numpy as np
+import pytest
+
+from actors.learn.agreement import among_people, judge_against_people
+from actors.learn.labels import Label, Labels, Pair, Sampling, Source
+from actors.rubric import Rubric
+
+RUBRIC = Rubric({"good": 1.0, "odd": 0.5, "bad": 0.0}, frozenset({"bad"}))
+
+
+def label(pair, level, who="a", source=Source.HUMAN, sampling=Sampling.RANDOM, adjudicated=False):
+    return Label(pair, source, who, level, float(level == "bad"), sampling, adjudicated)
+
+
+def labels(*rows):
+    n = max(row.pair for row in rows) + 1
+    return Labels(RUBRIC, tuple(Pair({"text": "q"}, {"text": str(i)}, None, None) for i in range(n)), rows)
+
+
+def two_people(first, second):
+    return labels(
+        *(label(i, level) for i, level in enumerate(first)),
+        *(label(i, level, "b") for i, level in enumerate(second)),
+    )
+
+
+def test_people_who_say_the_same_agree_fully():
+    said = ["good", "bad", "odd", "good"]
+    found = among_people(two_people(said, said))
+
+    assert found.alpha == pytest.approx(1)
+    assert found.kappa == {"a / b": pytest.approx(1)}
+    assert found.n_conflicts == 0
+    assert not found.near_chance
+
+
+def test_people_who_toss_coins_are_near_chance():
+    rng = np.random.default_rng(2)
+    first, second = (rng.choice(RUBRIC.levels, 400).tolist() for _ in range(2))
+    found = among_people(two_people(first, second))
+
+    assert found.near_chance
+    assert found.kappa["a / b"] == pytest.approx(0, abs=0.15)
+    assert found.n_conflicts == sum((a == "bad") != (b == "bad") for a, b in zip(first, second, strict=True))
+
+
+def test_a_disagreement_of_one_step_weighs_less_than_one_of_two():
+    said = ["good", "bad"] * 10
+    near = among_people(two_people(said, ["odd", "bad", *said[2:]]))
+    far = among_people(two_people(said, ["bad", "bad", *said[2:]]))
+
+    assert far.alpha < near.alpha < 1
+
+
+def test_one_opinion_each_is_no_agreement():
+    found = among_people(labels(label(0, "good"), label(1, "bad", "b")))
+
+    assert (found.alpha, found.n_pairs, found.kappa) == (None, 0, {})
+    assert not found.near_chance
+
+
+def test_where_all_say_one_level_there_is_no_chance_to_take_out():
+    found = among_people(two_people(["good"] * 3, ["good"] * 3))
+
+    assert found.alpha == 1
+    assert found.kappa == {"a / b": None}
+
+
+def test_a_conflict_that_was_settled_is_none():
+    rows = (label(0, "good"), label(0, "bad", "b"))
+
+    assert among_people(labels(*rows)).n_conflicts == 1
+    assert among_people(labels(*rows, label(0, "bad", "c", adjudicated=True))).n_conflicts == 0
+
+
+def test_judges_do_not_count_as_people():
+    found = among_people(labels(label(0, "good"), label(0, "bad", "gpt", Source.JUDGE)))
+
+    assert found.n_pairs == 0
+
+
+def test_a_judge_is_compared_level_by_level_on_random_pairs_only():
+    rows = []
+    for i in range(60):
+        rows.append(label(i, "bad" if i % 3 else "good"))
+        rows.append(label(i, "bad", "gpt", Source.JUDGE))
+    chosen = [label(60, "good"), label(60, "bad", "gpt", Source.JUDGE, Sampling.BY_SCORE)]
+    everything = labels(*rows, *chosen, label(61, "odd", "gpt", Source.JUDGE))
+    found = judge_against_people(everything, np.arange(62), "gpt")
+
+    assert set(found) == {"bad"}
+    assert found["bad"].value == pytest.approx(2 / 3)
+    assert found["bad"].low < 2 / 3 < found["bad"].high
+    assert found["bad"].n_clusters == 60
+    assert judge_against_people(everything, np.arange(62), "other") == {}
+
+
+def test_it_is_plain_data():
+    assert "NaN" not in json.dumps(among_people(two_people(["good", "bad"], ["bad", "bad"])).to_json())
