@@ -12,10 +12,12 @@ import sys
 import typer
 from rich.console import Console
 
-from pipeline.commands import broker, demo, produce, reconcile, run, status, topics
+from actors.errors import ActorError
+from pipeline.commands import broker, demo, learn, produce, reconcile, run, status, topics
 from pipeline.errors import SluiceError
 
 EXIT_TRANSIENT = 75  # EX_TEMPFAIL, as Fenced
+EXIT_DATA = 65  # EX_DATAERR
 
 app = typer.Typer(
     name="sluice",
@@ -31,6 +33,7 @@ app.command()(produce.produce)
 app.command()(broker.broker)
 app.command()(demo.demo)
 app.add_typer(topics.app)
+app.add_typer(learn.app)
 
 
 def main() -> None:
@@ -40,6 +43,9 @@ def main() -> None:
     except SluiceError as error:
         Console(stderr=True, soft_wrap=True).print(f"sluice: {error}", style="bold red", markup=False)
         sys.exit(getattr(error, "exit_code", EXIT_TRANSIENT))
+    except ActorError as error:  # labels, or a bundle, that cannot be used
+        Console(stderr=True, soft_wrap=True).print(f"sluice: {error}", style="bold red", markup=False)
+        sys.exit(EXIT_DATA)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 
 ROOT = Path(__file__).parents[1]
-VERBS = ["run", "status", "reconcile", "produce", "broker", "demo", "topics create"]
+VERBS = ["run", "status", "reconcile", "produce", "broker", "demo", "topics create", "learn threshold"]
 
 
 def sluice(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -54,3 +54,12 @@ def test_a_missing_broker_is_one_line_that_says_what_to_do() -> None:
 
 def test_a_wrong_call_exits_with_two() -> None:
     assert sluice("run", "--no-such-option").returncode == 2
+
+
+def test_labels_that_cannot_be_used_are_one_line_that_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "labels.parquet"
+    path.write_text("none")
+    said = sluice("learn", "threshold", str(path), str(path))
+    assert said.returncode == 65
+    assert len(said.stderr.strip().splitlines()) == 1
+    assert str(path) in said.stderr
