@@ -60,7 +60,8 @@ class Needed:
     without_error: int
     """If every pruned pair is severe: nothing can be promised with fewer."""
     if_precise: int | None
-    """If `ASSUMED_PRECISION` of them are, on average; None where that is no better than the target."""
+    """If `ASSUMED_PRECISION` of them are, and errors come in whole clusters; None where that is no better than the
+    target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +123,15 @@ class Decision:
         more = f"{self.needed.without_error} labelled clusters full of prunes without a single error"
         if self.needed.if_precise is not None:
             more += f", or {self.needed.if_precise} at a precision of {ASSUMED_PRECISION:g}"
+        strictest = self.proof.trials[0] if self.proof.trials else None
+        held = (
+            "too few to try any threshold"
+            if strictest is None
+            else f"of which {strictest.n_clusters} hold prunes at the strictest threshold tried"
+        )
         return (
-            f"NOTHING IS PRUNED: {wanted} cannot be promised from {self.n_clusters} labelled clusters. It takes "
-            f"{more}. Until then {self.traffic['review']:.2%} of traffic goes to review."
+            f"NOTHING IS PRUNED: {wanted} cannot be promised from {self.n_clusters} labelled clusters, {held}. "
+            f"It takes {more}. Until then {self.traffic['review']:.2%} of traffic goes to review."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -139,6 +146,15 @@ class Decision:
             "review": self.review if math.isfinite(self.review) else None,
             "n_clusters": self.n_clusters,
             "n_clusters_with_prunes": self.n_with_prunes,
+            "trials": [
+                {
+                    "threshold": trial.threshold,
+                    "n_clusters": trial.n_clusters,
+                    "e_value": trial.e_value if math.isfinite(trial.e_value) else None,
+                    "accepted": trial.accepted,
+                }
+                for trial in self.proof.trials
+            ],
             "clusters_needed": {
                 "without_error": self.needed.without_error,
                 f"at_precision_{ASSUMED_PRECISION:g}": self.needed.if_precise,
@@ -226,9 +242,8 @@ def _fewest(promise: Promise, precision: float) -> int:
 
     def reached(n: int) -> bool:
         pruned = np.full(n, promise.cap, np.int64)
-        wrong = round(n * promise.cap * (1 - precision))
         severe = pruned.copy()
-        severe[:wrong] -= 1  # spread out: one in each of so many clusters
+        severe[: math.ceil(n * (1 - precision) - 1e-9)] = 0  # whole clusters misread: the worst way to err
         return log_e_value(pruned, severe, promise) >= needed
 
     high = 1

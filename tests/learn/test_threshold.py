@@ -23,7 +23,7 @@ def drawn(seed, n_clusters, *, signal=3.5, per_cluster=40):
 
 
 def test_a_clear_signal_gets_a_promise_and_review_stays_within_its_budget():
-    labelled, traffic = drawn(1, 400), drawn(2, 400)
+    labelled, traffic = drawn(1, 400, per_cluster=20), drawn(2, 400, per_cluster=20)
     decision = decide(labelled, traffic.logit, traffic.cluster, WISH)
     policy = decision.to_policy()
 
@@ -57,14 +57,25 @@ def test_without_a_signal_nothing_is_pruned_and_it_says_what_it_would_take():
     assert decision.expected["severe_review"].value < 0.5
     assert decision.said.startswith("NOTHING IS PRUNED")
     assert str(decision.needed.without_error) in decision.said
+    assert "hold prunes at the strictest threshold tried" in decision.said
+    assert [trial["accepted"] for trial in decision.to_json()["trials"]] == [False]
     assert decision.to_json()["prune"] is None
+
+
+def test_too_few_clusters_try_nothing_and_say_so():
+    labelled, traffic = drawn(1, 10), drawn(2, 100)
+    decision = decide(labelled, traffic.logit, traffic.cluster, WISH)
+
+    assert not decision.promised
+    assert decision.proof.trials == ()
+    assert "10 labelled clusters, too few to try any threshold" in decision.said
 
 
 def test_a_promise_of_095_takes_59_to_88_clusters_without_an_error_and_about_200_with_few():
     needed = clusters_needed(Promise(target=0.95, confidence=0.95))
 
     assert 59 <= needed.without_error <= 88
-    assert 100 <= needed.if_precise <= 250
+    assert 150 <= needed.if_precise <= 250
 
 
 def test_more_tries_on_the_same_labels_ask_for_more():
