@@ -1,0 +1,131 @@
+"""What a bundle is worth on labelled pairs that it did not learn from, each figure with a cluster interval.
+
+Promises that two models are compared on equal pairs and equal draws; that nothing here is a promise, as
+`guarantee` gives it; and that what is undefined is said to be, not left out. Pure: logits in, figures out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.calibration import CalibrationMap
+from actors.learn import metrics, reliability
+from actors.learn.bootstrap import Estimate, Statistic, difference, interval
+from actors.policy import Policy
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """Scored pairs that people have settled: columns of equal length, at least one row."""
+
+    logit: NDArray[np.float64]
+    """Severity, float64 `[n]`, finite."""
+    severe: NDArray[np.bool_]
+    """Bool `[n]`."""
+    query: NDArray[Any]
+    """Tells queries apart, `[n]`."""
+    cluster: NDArray[Any]
+    """Tells clusters apart, `[n]`; all pairs of a query are in one."""
+    segment: NDArray[Any] | None = None
+    """Names of segments, `[n]`."""
+
+    def __post_init__(self) -> None:
+        columns = (self.severe, self.query, self.cluster, self.segment)
+        lengths = {len(self.logit), *(len(column) for column in columns if column is not None)}
+        if len(lengths) != 1 or not len(self.logit) or not np.isfinite(self.logit).all():
+            raise ValueError("needs columns of one length, at least one row, and finite logits")
+
+    def where(self, rows: NDArray[np.bool_]) -> Judged:
+        """The rows that are true."""
+        segment = None if self.segment is None else self.segment[rows]
+        return Judged(self.logit[rows], self.severe[rows], self.query[rows], self.cluster[rows], segment)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All figures of one bundle."""
+
+    n_pairs: int
+    n_severe: int
+    n_clusters: int
+    figures: Mapping[str, Estimate]
+    """`auc`, `auc_within_query`, `average_precision`, and those of `metrics.Acted`."""
+    reliability: reliability.Reliability
+    by_segment: Mapping[str, Mapping[str, Estimate]]
+    """The same figures for each segment: to look at, nothing is decided by them."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, without NaN."""
+        return {
+            "n_pairs": self.n_pairs,
+            "n_severe": self.n_severe,
+            "n_clusters": self.n_clusters,
+            "figures": _plain(self.figures),
+            "calibration": self.reliability.to_json(),
+            "by_segment": {name: _plain(figures) for name, figures in self.by_segment.items()},
+        }
+
+
+def evaluate(judged: Judged, policy: Policy, calibration: CalibrationMap, *, cap: int) -> Evaluation:
+    """Measure a bundle.
+
+    Args:
+        judged: Pairs with the bundle's logits.
+        policy: The bundle's.
+        calibration: The bundle's.
+        cap: Pruned pairs of one cluster that count, in `precision_capped`.
+
+    Returns:
+        All figures.
+    """
+    segments = [] if judged.segment is None else sorted(set(judged.segment.tolist()), key=str)
+    return Evaluation(
+        n_pairs=len(judged.logit),
+        n_severe=int(judged.severe.sum()),
+        n_clusters=len(np.unique(judged.cluster)),
+        figures=_figures(judged, policy, cap),
+        reliability=reliability.judge(calibration.p_severe(judged.logit), judged.severe, judged.cluster),
+        by_segment={
+            str(name): _figures(judged.where(judged.segment == name), policy, cap)
+            for name in segments
+            if judged.segment is not None
+        },
+    )
+
+
+def compare(judged: Judged, other_logit: NDArray[np.float64]) -> dict[str, Estimate]:
+    """How much better these logits rank than another model's, on the same pairs and draws.
+
+    Args:
+        judged: Pairs with the logits of the one.
+        other_logit: Logits of the other, float64 `[n]`, finite.
+
+    Returns:
+        `auc`, `auc_within_query` and `average_precision`: this one's less the other's. It is better, with
+        confidence, where the lower end is above 0.
+    """
+    ours, theirs = _ranking(judged, judged.logit), _ranking(judged, other_logit)
+    return {name: interval(difference(ours[name], theirs[name]), judged.cluster) for name in ours}
+
+
+def _figures(judged: Judged, policy: Policy, cap: int) -> dict[str, Estimate]:
+    acted = metrics.Acted(policy.decide(judged.logit), judged.severe, judged.cluster, cap)
+    every = _ranking(judged, judged.logit) | acted.statistics
+    return {name: interval(statistic, judged.cluster) for name, statistic in every.items()}
+
+
+def _ranking(judged: Judged, logit: NDArray[np.float64]) -> dict[str, Statistic]:
+    return {
+        "auc": metrics.auc(logit, judged.severe),
+        "auc_within_query": metrics.auc_within(logit, judged.severe, judged.query),
+        "average_precision": metrics.average_precision(logit, judged.severe),
+    }
+
+
+def _plain(figures: Mapping[str, Estimate]) -> dict[str, Any]:
+    return {name: estimate.to_json() for name, estimate in figures.items()}
