@@ -95,8 +95,16 @@ def begin(path: Path, attempt: Try) -> tuple[Try, ...]:
 
     Raises:
         TriesSpent: It would be one more than planned.
-        DataRefused: The record was planned for another number of tries, or is no record.
+        DataRefused: The record was planned for another number of tries, cannot be read or written, or is
+            no record.
     """
+    try:
+        return _begin(path, attempt)
+    except OSError as error:
+        raise DataRefused(str(path), f"cannot keep the record of tries there ({error.strerror})") from error
+
+
+def _begin(path: Path, attempt: Try) -> tuple[Try, ...]:
     with path.open("a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
         before = _read(file, path)

@@ -66,6 +66,12 @@ def test_a_torn_last_line_is_cut_off(tmp_path):
     assert len(record.read_bytes().splitlines()) == 2
 
 
+def test_a_place_where_no_record_can_be_is_refused(tmp_path):
+    for path in (tmp_path, tmp_path / "absent" / "tries.jsonl"):
+        with pytest.raises(DataRefused, match="cannot keep the record"):
+            begin(path, attempt())
+
+
 def test_another_file_is_refused_and_kept(tmp_path):
     other = tmp_path / "weights.bin"
     other.write_bytes(b"no line ends here")
