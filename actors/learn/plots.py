@@ -1,0 +1,115 @@
+"""The three pictures of a bundle, as PNG: whether probabilities are right, where scores lie, what pruning costs.
+
+Promises equal bytes for equal arguments and versions, and touches no global state of the library. Colours are told
+apart by people who see few of them. Needs the `train` extra.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from actors.learn.reliability import Bin
+from actors.policy import Policy
+
+_SEVERE, _OTHER, _LINE = "#d55e00", "#0072b2", "#555555"  # Okabe and Ito's palette
+_SIZE_INCHES = (5.0, 3.6)
+_DPI = 110
+_BINS = 50
+
+
+def reliability_plot(bins: Sequence[Bin]) -> bytes:
+    """Found against stated probability; on the diagonal what is stated comes true.
+
+    Args:
+        bins: Of `reliability.judge`, at least one.
+
+    Returns:
+        A PNG.
+    """
+    figure, axes = _axes("stated probability of a severe violation", "share found severe")
+    axes.plot([0, 1], [0, 1], color=_LINE, linestyle="--", linewidth=1)
+    most = max(one.n for one in bins)
+    axes.scatter(
+        [one.stated for one in bins],
+        [one.found for one in bins],
+        s=[60 * one.n / most for one in bins],
+        color=_OTHER,
+    )
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    return _png(figure)
+
+
+def score_plot(logit: NDArray[np.float64], severe: NDArray[np.bool_], policy: Policy) -> bytes:
+    """How the logits of severe pairs and of others lie, with the thresholds.
+
+    Args:
+        logit: Severity, float64 `[n]`, at least one.
+        severe: Bool `[n]`.
+        policy: Its thresholds; one that is never reached is not drawn.
+
+    Returns:
+        A PNG.
+    """
+    figure, axes = _axes("logit: the higher, the worse", "pairs")
+    edges = np.histogram_bin_edges(logit, _BINS).tolist()
+    axes.hist(logit[~severe], edges, color=_OTHER, alpha=0.6, label="other")
+    axes.hist(logit[severe], edges, color=_SEVERE, alpha=0.6, label="severe")
+    for threshold, style, name in ((policy.review, ":", "review"), (policy.prune, "-", "prune")):
+        if math.isfinite(threshold):
+            axes.axvline(
+                threshold, color=_LINE, linestyle=style, linewidth=1.2, label=f"{name} from {threshold:.2f}"
+            )
+    axes.legend(frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def coverage_plot(logit: NDArray[np.float64], severe: NDArray[np.bool_], target: float | None) -> bytes:
+    """Precision of the prune against the share pruned, if the threshold were moved: an estimate over pairs.
+
+    Args:
+        logit: Severity, float64 `[n]`, at least one.
+        severe: Bool `[n]`.
+        target: Precision that is promised, drawn as a line; None draws none.
+
+    Returns:
+        A PNG.
+    """
+    figure, axes = _axes("share of pairs pruned", "share of them severe")
+    order = np.argsort(-logit, kind="stable")
+    n = np.arange(1, len(order) + 1)
+    last_of_tie = np.append(np.diff(logit[order]) != 0, True)
+    axes.plot(
+        (n / len(n))[last_of_tie], (np.cumsum(severe[order]) / n)[last_of_tie], color=_SEVERE, linewidth=1.5
+    )
+    axes.axhline(float(severe.mean()), color=_LINE, linestyle=":", linewidth=1, label="all pairs")
+    if target is not None:
+        axes.axhline(target, color=_OTHER, linestyle="--", linewidth=1, label=f"promised: {target:g}")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    axes.legend(frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def _axes(x: str, y: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=_SIZE_INCHES, dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _png(figure: Figure) -> bytes:
+    sink = io.BytesIO()
+    figure.savefig(sink, format="png", metadata={"Software": None})
+    return sink.getvalue()

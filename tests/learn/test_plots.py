@@ -1,0 +1,51 @@
+import io
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from actors.learn.plots import coverage_plot, reliability_plot, score_plot
+from actors.learn.reliability import bins
+from actors.policy import Policy
+
+RNG = np.random.default_rng(1)
+LOGIT = RNG.normal(size=500)
+SEVERE = RNG.random(500) < 1 / (1 + np.exp(-3 * LOGIT))
+POLICY = Policy(prune=1.5, review=0.5, rests_on="set by hand, for tests")
+NOTHING = Policy(prune=np.inf, review=np.inf, rests_on="set by hand, for tests")
+PLOTS = {
+    "reliability": lambda: reliability_plot(bins(1 / (1 + np.exp(-LOGIT)), SEVERE)),
+    "scores": lambda: score_plot(LOGIT, SEVERE, POLICY),
+    "coverage": lambda: coverage_plot(LOGIT, SEVERE, 0.9),
+}
+
+
+def pixels(png):
+    return matplotlib.image.imread(io.BytesIO(png))
+
+
+@pytest.mark.parametrize("plot", PLOTS.values(), ids=PLOTS)
+def test_a_plot_is_a_small_picture_with_something_on_it(plot):
+    png = plot()
+
+    assert len(png) < 60_000
+    assert pixels(png).shape[:2] == (396, 550)
+    assert len(np.unique(pixels(png).reshape(-1, 4), axis=0)) > 10
+
+
+@pytest.mark.parametrize("plot", PLOTS.values(), ids=PLOTS)
+def test_equal_arguments_give_equal_bytes(plot):
+    assert plot() == plot()
+
+
+def test_a_threshold_that_is_never_reached_is_not_drawn():
+    assert score_plot(LOGIT, SEVERE, POLICY) != score_plot(LOGIT, SEVERE, NOTHING)
+
+
+@pytest.mark.parametrize("severe", [np.zeros(1, bool), np.ones(1, bool)])
+def test_a_single_pair_can_be_drawn(severe):
+    one = np.array([0.3])
+
+    assert pixels(score_plot(one, severe, NOTHING)).size
+    assert pixels(coverage_plot(one, severe, None)).size
+    assert pixels(reliability_plot(bins(one, severe))).size
