@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,16 @@ class Clock:
 
 
 class FakeExecution:
-    """An execution without a process: it keeps what it was handed, and gives back what a test puts in."""
+    """An execution without a process: it keeps what it was handed, and gives back what a test puts in.
 
-    def __init__(self, number: int, clock: Clock | None = None) -> None:
+    Its clock is the machine's, as its keeper's is, unless a test has one of its own: born at zero, it was too old
+    for its keeper on a machine that had been up for six hours.
+    """
+
+    def __init__(self, number: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.number = number
         self.pid = 10_000 + number
-        self._clock = clock or Clock()
+        self._clock = clock
         self.started_at = self.heard_at = self._clock()
         self.n_results = 0
         self.warm = False
