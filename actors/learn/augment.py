@@ -8,14 +8,17 @@ it knows neither tokens nor models.
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from actors.lexical import Language, words
 from actors.pairs import Fields
 
 _TRIES_PER_PAIR = 20
-_WORD = re.compile(r"[^\W\d_]{3,}")
+_NEGATION = "without"
+_ENGLISH = Language()
+_START = 3
+"""Letters at the beginning of a word that make two words too alike to tell a pair apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +62,14 @@ def mismatches(
         At most n pairs, each once, all severe; fewer where the guard turns most away.
     """
     draw = random.Random(f"mismatches/{seed}")
-    found: dict[tuple[int, int], Example] = {}
+    found: dict[str, Example] = {}
     for _ in range(_TRIES_PER_PAIR * n if len(set(cluster)) > 1 else 0):
         if len(found) == n:
             break
         one, other = draw.randrange(len(queries)), draw.randrange(len(documents))
         if cluster[one] != cluster[other] and not near(queries[one], documents[other]):
-            found.setdefault((one, other), Example(queries[one], documents[other], 1.0, weight))
+            texts = sorted(queries[one].items()), sorted(documents[other].items())
+            found.setdefault(repr(texts), Example(queries[one], documents[other], 1.0, weight))
     return list(found.values())
 
 
@@ -78,9 +82,11 @@ def without_fields(example: Example, *, share: float, draw: random.Random) -> Ex
         draw: Advanced by one number for each field, and one more where all would go.
 
     Returns:
-        The pair with at least one field of its document.
+        The pair with at least one field of its document; itself where that has none.
     """
     names = list(example.document)
+    if not names:
+        return example
     kept = [name for name in names if draw.random() >= share] or [draw.choice(names)]
     document = {name: example.document[name] for name in kept}
     return Example(example.query, document, example.severe, example.weight)
@@ -90,7 +96,7 @@ def exclusions(
     titles: Sequence[str],
     *,
     n: int,
-    negation: str = "without",
+    language: Language = _ENGLISH,
     field: str = "text",
     document_field: str = "title",
     weight: float = 1.0,
@@ -99,12 +105,13 @@ def exclusions(
     """Queries that exclude something, made from titles: "… without y" against a title with y, and one without it.
 
     Both polarities come in twos and about the same thing: what tells them apart is only whether the excluded word
-    is in the document.
+    is in the document. Titles that exclude something themselves are left alone, and so is a word whose beginning
+    the twin holds: "strap" where it was "straps".
 
     Args:
         titles: Of documents, some of which share a word.
-        n: How many pairs to make; an even number.
-        negation: The word before what is excluded.
+        n: How many pairs to make.
+        language: Words with a role: negations and glue.
         field: Of the query.
         document_field: Of the document.
         weight: Of each, above 0.
@@ -114,22 +121,25 @@ def exclusions(
         At most n pairs: severe, not severe, severe, …
     """
     draw = random.Random(f"exclusions/{seed}")
+    denying = language.negations | language.suffixes
     holding: dict[str, list[str]] = {}
     for title in dict.fromkeys(titles):
-        for word in dict.fromkeys(_words(title)):
-            holding.setdefault(word, []).append(title)
+        if denying.isdisjoint(words(title)):
+            for word in dict.fromkeys(_naming(title, language)):
+                holding.setdefault(word, []).append(title)
     kinds = [word for word, held in holding.items() if len(held) > 1]
     found: dict[tuple[str, str, str], list[Example]] = {}
     for _ in range(_TRIES_PER_PAIR * n if kinds else 0):
-        if 2 * len(found) >= n:
+        if 2 * len(found) + 2 > n:
             break
         kind = draw.choice(kinds)
         bad, good = draw.sample(holding[kind], 2)
-        only = [word for word in _words(bad) if word not in _words(good)]
+        starts = {word[:_START] for word in words(good)}
+        only = [word for word in _naming(bad, language) if word[:_START] not in starts]
         if not only:
             continue
         excluded = draw.choice(only)
-        query = {field: f"{kind} {negation} {excluded}"}
+        query = {field: f"{kind} {_NEGATION} {excluded}"}
         found[kind, bad, good] = [
             Example(query, {document_field: bad}, 1.0, weight),
             Example(query, {document_field: good}, 0.0, weight),
@@ -137,5 +147,6 @@ def exclusions(
     return [example for two in found.values() for example in two]
 
 
-def _words(title: str) -> list[str]:
-    return _WORD.findall(title.lower())
+def _naming(title: str, language: Language) -> list[str]:
+    """The words that can name something."""
+    return [word for word in words(title) if len(word) >= _START and word not in language.glue]

@@ -83,8 +83,11 @@ def learn_judge(overlap: Overlap, *, name: str = "the judge", pseudo: float = PS
 
     Raises:
         DataRefused: The overlap is too small, or people say the same of all of it.
+        ValueError: A share is not from 0 to 1, or the broader share counts as nothing.
     """
     severe = np.asarray(overlap.severe, np.float64)
+    if not ((severe >= 0) & (severe <= 1)).all() or not pseudo > 0:
+        raise ValueError("needs shares from 0 to 1, and a broader share that counts")
     if len(severe) < LEAST_OVERLAP:
         problem = (
             f"{len(severe)} pairs drawn at random have labels of people too, {LEAST_OVERLAP} are needed: "

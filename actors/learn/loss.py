@@ -18,14 +18,16 @@ LABEL = ("target", "weight", "prior")
 
 
 def weighted_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over the rows' weights of the cross-entropy of `logits + prior`.
+    """Mean over the rows of weight times cross-entropy of `logits + prior`.
+
+    It is not divided by the batch's weights: what a row counts must not depend on who is in its batch.
 
     Args:
         logits: The encoder's, `[n]`.
         labels: Float `[n, 3]`, see `LABEL`: targets from 0 to 1, weights not below 0, priors any.
 
     Returns:
-        A scalar; 0 where all weights are.
+        A scalar.
 
     Raises:
         ValueError: The labels are not three numbers a row.
@@ -34,7 +36,7 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
         raise ValueError(f"needs labels [{len(logits)}, {len(LABEL)}], not {list(labels.shape)}")
     target, weight, prior = labels.to(logits.device, torch.float32).unbind(dim=1)
     each = binary_cross_entropy_with_logits(logits.float() + prior, target, reduction="none")
-    return (weight * each).sum() / weight.sum().clamp(min=torch.finfo(torch.float32).tiny)
+    return (weight * each).mean()
 
 
 class WeightedCrossEntropy(nn.Module):

@@ -80,3 +80,32 @@ def test_what_a_query_excludes_is_in_the_severe_document_and_not_in_its_twin():
 
 def test_titles_without_a_word_in_common_exclude_nothing():
     assert exclusions(["Red kettle", "Hose"], n=4) == []
+
+
+def test_repeated_texts_are_one_mismatch():
+    found = mismatches(
+        [{"text": "a"}, {"text": "b"}] * 5, [{"title": "x"}] * 10, [0, 1] * 5, n=20, near=never
+    )
+
+    assert len(found) == len({(one.query["text"], one.document["title"]) for one in found}) == 2
+
+
+def test_a_title_that_excludes_something_itself_teaches_no_exclusion():
+    """It was made severe for the very thing that it does not hold."""
+    assert exclusions(["USB cable without plug", "USB cable", "Sugar free cable"], n=4) == []
+
+
+def test_a_twin_that_holds_the_excluded_word_in_another_form_is_no_twin():
+    found = exclusions(["Shoe with straps", "Shoe strap red"], n=20)
+
+    assert not any("strap" in one.query["text"] for one in found)
+
+
+def test_an_odd_number_of_exclusions_is_not_exceeded():
+    assert len(exclusions(TITLES, n=3)) == 2
+
+
+def test_a_document_without_fields_stays_as_it_is():
+    example = Example({"text": "kettle"}, {}, 0.0)
+
+    assert without_fields(example, share=0.5, draw=random.Random(1)) == example

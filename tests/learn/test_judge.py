@@ -78,3 +78,11 @@ def test_people_who_say_one_thing_only_teach_nothing():
 
 def test_it_is_plain_data():
     assert json.loads(json.dumps(learn_judge(SEEN).to_json()))["n"] == 295
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), 7.0, -0.1])
+def test_what_is_no_share_is_refused(wrong):
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        learn_judge(overlap(("bad", None, wrong, 20), ("good", None, 0, 20)))
+    with pytest.raises(ValueError, match="counts"):
+        learn_judge(SEEN, pseudo=0)

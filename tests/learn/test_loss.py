@@ -28,7 +28,13 @@ def test_a_weight_of_two_is_the_row_twice_and_of_zero_is_no_row():
     repeated = binary_cross_entropy_with_logits(LOGITS[[0, 0, 1]], torch.tensor([1.0, 1, 0]))
 
     assert found.item() == pytest.approx(repeated.item())
-    assert weighted_cross_entropy(LOGITS, labels([1, 0, 1], weight=[0, 0, 0])).item() == 0
+
+
+def test_a_row_counts_the_same_whatever_its_batch():
+    weighted = labels([1, 0, 1], weight=[2, 1, 0.5])
+    alone = [weighted_cross_entropy(LOGITS[i : i + 1], weighted[i : i + 1]).item() for i in range(3)]
+
+    assert weighted_cross_entropy(LOGITS, weighted).item() == pytest.approx(sum(alone) / 3)
 
 
 def test_a_prior_that_says_all_leaves_nothing_to_learn():
