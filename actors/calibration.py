@@ -106,7 +106,8 @@ class IsotonicMap:
         """Read what `to_json` wrote. Raises ValueError, KeyError or TypeError for anything else."""
         if data["kind"] != "isotonic":
             raise ValueError(f"unknown calibration map {data['kind']!r}")
-        return cls(tuple(data["logits"]), tuple(data["log_odds"]), data["tail_slope"])
+        knots = (tuple(float(x) for x in data[name]) for name in ("logits", "log_odds"))
+        return cls(*knots, float(data["tail_slope"]))
 
 
 CalibrationMap = PlattMap | IsotonicMap

@@ -120,3 +120,16 @@ def test_an_isotonic_map_goes_through_its_knots_and_on_beyond_them():
 def test_an_isotonic_map_that_does_not_rise_strictly_is_refused(logits, log_odds, slope):
     with pytest.raises(ValueError, match="isotonic map needs"):
         IsotonicMap(logits, log_odds, slope)
+
+
+@pytest.mark.parametrize("logits", [["low", "high"], [None, 1.0], 3])
+def test_an_isotonic_map_whose_knots_are_no_numbers_is_refused_when_it_is_read(logits):
+    stored = IsotonicMap((0.0, 1.0), (-1.0, 2.0)).to_json()
+    with pytest.raises((ValueError, TypeError)):
+        calibration_from_json(stored | {"logits": logits})
+
+
+def test_knots_that_were_stored_as_text_are_numbers_once_read():
+    """They were kept as text, and the first score failed instead of the opening."""
+    stored = IsotonicMap((0.0, 1.0), (-1.0, 2.0)).to_json()
+    assert calibration_from_json(stored | {"logits": ["0", "1"]}).logits == (0.0, 1.0)
