@@ -106,8 +106,8 @@ class IsotonicMap:
         """Read what `to_json` wrote. Raises ValueError, KeyError or TypeError for anything else."""
         if data["kind"] != "isotonic":
             raise ValueError(f"unknown calibration map {data['kind']!r}")
-        knots = (tuple(float(x) for x in data[name]) for name in ("logits", "log_odds"))
-        return cls(*knots, float(data["tail_slope"]))
+        logits, log_odds = (tuple(map(float, data[name])) for name in ("logits", "log_odds"))
+        return cls(logits, log_odds, float(data["tail_slope"]))
 
 
 CalibrationMap = PlattMap | IsotonicMap
