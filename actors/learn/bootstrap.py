@@ -8,7 +8,7 @@ on the same draws. Source: Davison and Hinkley, Bootstrap Methods and their Appl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,18 +64,36 @@ class Estimate:
 def interval(
     statistic: Statistic, cluster: ArrayLike, *, n_draws: int = N_DRAWS, level: float = LEVEL, seed: int = 0
 ) -> Estimate:
-    """Estimate a statistic with a percentile interval over drawn clusters.
+    """`intervals` of one statistic."""
+    return intervals(lambda weight: (statistic(weight),), cluster, n_draws=n_draws, level=level, seed=seed)[0]
+
+
+def interval_each(statistics: Mapping[str, Statistic], cluster: ArrayLike) -> dict[str, Estimate]:
+    """`intervals` of statistics by name."""
+    found = intervals(lambda weight: [one(weight) for one in statistics.values()], cluster)
+    return dict(zip(statistics, found, strict=True))
+
+
+def intervals(
+    statistic: Callable[[NDArray[np.float64]], Sequence[float]],
+    cluster: ArrayLike,
+    *,
+    n_draws: int = N_DRAWS,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> list[Estimate]:
+    """Estimate statistics with percentile intervals over drawn clusters, all on the same draws.
 
     Args:
-        statistic: Weighted; it is called with ones, and then once for each draw.
+        statistic: Weighted, one number or several; it is called with ones, and then once for each draw.
         cluster: Anything that tells clusters apart, `[n]`, at least one row.
         n_draws: How many times the clusters are drawn.
         level: Share of the draws that the interval holds, between 0 and 1.
         seed: Names the draws: equal seeds and clusters compare statistics on equal draws.
 
     Returns:
-        The estimate. Its interval is None where the statistic is undefined in more than one draw of twenty: what
-        is left would be about other samples than these.
+        An estimate for each number. Its interval is None where it is undefined in more than one draw of twenty:
+        what is left would be about other samples than these.
 
     Raises:
         ValueError: There is no row.
@@ -83,17 +101,13 @@ def interval(
     names, number = np.unique(np.asarray(cluster), return_inverse=True)
     if not len(names):
         raise ValueError("an interval needs at least one row")
-    value = _or_none(statistic(np.ones(len(number))))
+    values = statistic(np.ones(len(number)))
     random = np.random.default_rng(seed)
     even = np.full(len(names), 1 / len(names))
     drawn = np.array(
         [statistic(random.multinomial(len(names), even)[number].astype(np.float64)) for _ in range(n_draws)]
     )
-    defined = drawn[np.isfinite(drawn)]
-    if len(defined) < 0.95 * n_draws:
-        return Estimate(value, None, None, len(names), level)
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]).tolist()
-    return Estimate(value, low, high, len(names), level)
+    return [_estimate(value, drawn[:, i], len(names), level=level) for i, value in enumerate(values)]
 
 
 def difference(one: Statistic, other: Statistic) -> Statistic:
@@ -101,5 +115,10 @@ def difference(one: Statistic, other: Statistic) -> Statistic:
     return lambda weight: one(weight) - other(weight)
 
 
-def _or_none(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+def _estimate(value: float, drawn: NDArray[np.float64], n_clusters: int, *, level: float) -> Estimate:
+    on_sample = float(value) if np.isfinite(value) else None
+    defined = drawn[np.isfinite(drawn)]
+    if len(defined) < 0.95 * len(drawn):
+        return Estimate(on_sample, None, None, n_clusters, level)
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]).tolist()
+    return Estimate(on_sample, low, high, n_clusters, level)

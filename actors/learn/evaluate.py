@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from actors.calibration import CalibrationMap
 from actors.learn import metrics, reliability
-from actors.learn.bootstrap import Estimate, Statistic, difference, interval
+from actors.learn.bootstrap import Estimate, Statistic, difference, interval_each
 from actors.policy import Policy
 
 
@@ -44,6 +44,13 @@ class Judged:
         """The rows that are true."""
         segment = None if self.segment is None else self.segment[rows]
         return Judged(self.logit[rows], self.severe[rows], self.query[rows], self.cluster[rows], segment)
+
+    def by_segment(self) -> dict[str, Judged]:
+        """The rows of each segment, by its name; empty where there are none."""
+        if self.segment is None:
+            return {}
+        names = sorted(set(self.segment.tolist()), key=str)
+        return {str(name): self.where(self.segment == name) for name in names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +90,13 @@ def evaluate(judged: Judged, policy: Policy, calibration: CalibrationMap, *, cap
     Returns:
         All figures.
     """
-    segments = [] if judged.segment is None else sorted(set(judged.segment.tolist()), key=str)
     return Evaluation(
         n_pairs=len(judged.logit),
         n_severe=int(judged.severe.sum()),
         n_clusters=len(np.unique(judged.cluster)),
         figures=_figures(judged, policy, cap),
         reliability=reliability.judge(calibration.p_severe(judged.logit), judged.severe, judged.cluster),
-        by_segment={
-            str(name): _figures(judged.where(judged.segment == name), policy, cap)
-            for name in segments
-            if judged.segment is not None
-        },
+        by_segment={name: _figures(part, policy, cap) for name, part in judged.by_segment().items()},
     )
 
 
@@ -110,13 +112,12 @@ def compare(judged: Judged, other_logit: NDArray[np.float64]) -> dict[str, Estim
         confidence, where the lower end is above 0.
     """
     ours, theirs = _ranking(judged, judged.logit), _ranking(judged, other_logit)
-    return {name: interval(difference(ours[name], theirs[name]), judged.cluster) for name in ours}
+    return interval_each({name: difference(ours[name], theirs[name]) for name in ours}, judged.cluster)
 
 
 def _figures(judged: Judged, policy: Policy, cap: int) -> dict[str, Estimate]:
     acted = metrics.Acted(policy.decide(judged.logit), judged.severe, judged.cluster, cap)
-    every = _ranking(judged, judged.logit) | acted.statistics
-    return {name: interval(statistic, judged.cluster) for name, statistic in every.items()}
+    return interval_each(_ranking(judged, judged.logit) | acted.statistics, judged.cluster)
 
 
 def _ranking(judged: Judged, logit: NDArray[np.float64]) -> dict[str, Statistic]:

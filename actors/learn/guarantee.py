@@ -124,8 +124,13 @@ class Proof:
     @property
     def threshold(self) -> float:
         """The loosest logit that was accepted; infinity, which prunes nothing, where none was."""
-        accepted = [trial.threshold for trial in self.trials if trial.accepted]
-        return accepted[-1] if accepted else math.inf
+        return self.loosest.threshold if self.loosest else math.inf
+
+    @property
+    def loosest(self) -> Trial | None:
+        """The last trial that was accepted; None where none was."""
+        accepted = [trial for trial in self.trials if trial.accepted]
+        return accepted[-1] if accepted else None
 
 
 def grid(logit: ArrayLike, cluster: ArrayLike, promise: Promise, n_clusters: int) -> NDArray[np.float64]:

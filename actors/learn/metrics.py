@@ -50,18 +50,12 @@ def auc_within(logit: ArrayLike, severe: ArrayLike, query: ArrayLike) -> Statist
     """
     x, y = np.asarray(logit, np.float64), np.asarray(severe, np.bool_)
     _, number = np.unique(np.asarray(query), return_inverse=True)
-    areas, first = [], []
+    area, counts = np.zeros(len(x)), np.zeros(len(x))
     for rows in _rows_of(number):
         if 0 < y[rows].sum() < len(rows):
-            areas.append(auc(x[rows], y[rows])(np.ones(len(rows))))
-            first.append(rows[0])
-    area, at = np.array(areas), np.array(first, np.int64)
-
-    def weighted(weight: Floats) -> float:
-        total = float(weight[at].sum())
-        return float(weight[at] @ area) / total if total else math.nan
-
-    return weighted
+            area[rows[0]] = auc(x[rows], y[rows])(np.ones(len(rows)))
+            counts[rows[0]] = 1
+    return ratio(area, counts)
 
 
 def average_precision(logit: ArrayLike, severe: ArrayLike) -> Statistic:
@@ -100,7 +94,7 @@ def precision(pruned: ArrayLike, severe: ArrayLike) -> Statistic:
     Returns:
         The weighted statistic.
     """
-    return _share(np.asarray(severe, np.bool_), np.asarray(pruned, np.bool_))
+    return share(severe, pruned)
 
 
 def precision_capped(pruned: ArrayLike, severe: ArrayLike, cluster: ArrayLike, cap: int) -> Statistic:
@@ -119,12 +113,7 @@ def precision_capped(pruned: ArrayLike, severe: ArrayLike, cluster: ArrayLike, c
     _, number = np.unique(np.asarray(cluster), return_inverse=True)
     n_pruned = np.bincount(number, taken)
     counting = np.where(taken, np.minimum(n_pruned, cap)[number] / np.maximum(n_pruned, 1)[number], 0.0)
-
-    def weighted(weight: Floats) -> float:
-        total = float(weight @ counting)
-        return float(weight @ (counting * y)) / total if total else math.nan
-
-    return weighted
+    return ratio(counting * y, counting)
 
 
 def share(which: ArrayLike, among: ArrayLike | None = None) -> Statistic:
@@ -138,7 +127,27 @@ def share(which: ArrayLike, among: ArrayLike | None = None) -> Statistic:
         The weighted statistic.
     """
     chosen = np.asarray(which, np.bool_)
-    return _share(chosen, np.ones_like(chosen) if among is None else np.asarray(among, np.bool_))
+    kind = np.ones_like(chosen) if among is None else np.asarray(among, np.bool_)
+    return ratio(chosen & kind, kind)
+
+
+def ratio(part: ArrayLike, whole: ArrayLike) -> Statistic:
+    """A weighted sum over another; undefined where that is 0.
+
+    Args:
+        part: What each row adds above the line, float or bool `[n]`.
+        whole: What it adds below, float or bool `[n]`.
+
+    Returns:
+        The weighted statistic.
+    """
+    above, below = np.asarray(part, np.float64), np.asarray(whole, np.float64)
+
+    def weighted(weight: Floats) -> float:
+        total = float(weight @ below)
+        return float(weight @ above) / total if total else math.nan
+
+    return weighted
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +176,6 @@ class Acted:
         found["precision_pairs"] = precision(pruned, self.severe)
         found["precision_capped"] = precision_capped(pruned, self.severe, self.cluster, self.cap)
         return found
-
-
-def _share(which: NDArray[np.bool_], among: NDArray[np.bool_]) -> Statistic:
-    def weighted(weight: Floats) -> float:
-        total = float(weight @ among)
-        return float(weight @ (which & among)) / total if total else math.nan
-
-    return weighted
 
 
 def _ranked(

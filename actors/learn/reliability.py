@@ -7,13 +7,15 @@ only: it is biased upwards in small samples, so an interval around it would hold
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from actors.learn.bootstrap import Estimate, Statistic, interval
+from actors.learn.bootstrap import Estimate, intervals
+from actors.learn.metrics import ratio
 
 N_BINS = 10
 _LEAST = 1e-6
@@ -80,10 +82,14 @@ def judge(p_severe: ArrayLike, severe: ArrayLike, cluster: ArrayLike, *, seed: i
     if p.shape != y.shape or not len(p) or not ((p >= 0) & (p <= 1)).all():
         raise ValueError("needs probabilities and labels of one length, at least one")
     found = bins(p, y)
+    brier, line = ratio((p - y) ** 2, np.ones_like(p)), _recalibration(p, y)
+    of_brier, of_slope, of_intercept = intervals(
+        lambda weight: (brier(weight), *line(weight)), cluster, seed=seed
+    )
     return Reliability(
-        brier=interval(_brier(p, y), cluster, seed=seed),
-        slope=interval(_recalibration(p, y, which=0), cluster, seed=seed),
-        intercept=interval(_recalibration(p, y, which=1), cluster, seed=seed),
+        brier=of_brier,
+        slope=of_slope,
+        intercept=of_intercept,
         ece=float(sum(one.n * abs(one.stated - one.found) for one in found) / len(p)),
         bins=found,
     )
@@ -105,19 +111,17 @@ def bins(p_severe: NDArray[np.float64], severe: NDArray[np.bool_], n_bins: int =
     return tuple(Bin(float(p_severe[rows].mean()), float(severe[rows].mean()), len(rows)) for rows in parts)
 
 
-def _brier(p: NDArray[np.float64], y: NDArray[np.bool_]) -> Statistic:
-    squared = (p - y) ** 2
-    return lambda weight: float(weight @ squared / weight.sum())
-
-
-def _recalibration(p: NDArray[np.float64], y: NDArray[np.bool_], *, which: int) -> Statistic:
-    """Slope (0) or intercept (1) of the label on the stated log-odds, by Newton's steps."""
+def _recalibration(
+    p: NDArray[np.float64], y: NDArray[np.bool_]
+) -> Callable[[NDArray[np.float64]], tuple[float, float]]:
+    """Slope and intercept of the label on the stated log-odds, weighted, by Newton's steps; NaN if undefined."""
+    undefined = math.nan, math.nan
     clipped = np.clip(p, _LEAST, 1 - _LEAST)
     features = np.stack([np.log(clipped / (1 - clipped)), np.ones_like(p)], axis=1)
 
-    def weighted(weight: NDArray[np.float64]) -> float:
+    def weighted(weight: NDArray[np.float64]) -> tuple[float, float]:
         if not 0 < weight @ y < weight.sum():
-            return math.nan
+            return undefined
         line = np.array([1.0, 0.0])
         for _ in range(_NEWTON_STEPS):
             q = 1 / (1 + np.exp(-np.clip(features @ line, -500, 500)))
@@ -125,10 +129,10 @@ def _recalibration(p: NDArray[np.float64], y: NDArray[np.bool_], *, which: int) 
             try:
                 step = np.linalg.solve(hessian, features.T @ (weight * (q - y)))
             except np.linalg.LinAlgError:  # one stated probability for all, or labels that it separates
-                return math.nan
+                return undefined
             line = line - step * min(1.0, _LARGEST_STEP / max(float(np.abs(step).max()), 1e-12))
             if np.abs(step).max() < _CONVERGED:
-                return float(line[which])
-        return math.nan
+                return float(line[0]), float(line[1])
+        return undefined
 
     return weighted

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from actors.learn.bootstrap import Estimate, interval
+from actors.learn.bootstrap import Estimate, interval_each
 from actors.learn.guarantee import Labelled, Promise, Proof, grid, log_e_value, prove
 from actors.learn.metrics import Acted
-from actors.policy import Guarantee, Policy
+from actors.policy import ActionCode, Guarantee, Policy
 
 ASSUMED_PRECISION = 0.99
 """A good model's, for the question how many clusters a promise would take."""
@@ -74,8 +74,6 @@ class Decision:
     """Logit from which on people look; infinity where the budget is nothing."""
     n_clusters: int
     """Labelled clusters that it rests on."""
-    n_with_prunes: int
-    """Those among them with a pair that the prune threshold takes."""
     needed: Needed
     traffic: Mapping[str, float]
     """Shares of the window of traffic: `prune`, `review`, `pass`."""
@@ -86,6 +84,11 @@ class Decision:
     def prune(self) -> float:
         """Logit from which on a pair is pruned; infinity prunes nothing."""
         return self.proof.threshold
+
+    @property
+    def n_with_prunes(self) -> int:
+        """Labelled clusters with a pair that the prune threshold takes."""
+        return self.proof.loosest.n_clusters if self.proof.loosest else 0
 
     @property
     def promised(self) -> bool:
@@ -193,12 +196,9 @@ def decide(labelled: Labelled, logit: ArrayLike, cluster: ArrayLike, wish: Wish)
         proof=proof,
         review=review,
         n_clusters=labelled.n_clusters,
-        n_with_prunes=len(np.unique(labelled.cluster[labelled.logit >= proof.threshold])),
         needed=clusters_needed(promise),
-        traffic={
-            name: float((action == code).mean()) for code, name in enumerate(("pass", "review", "prune"))
-        },
-        expected={name: interval(one, labelled.cluster) for name, one in acted.statistics.items()},
+        traffic={code.name.lower(): float((action == code).mean()) for code in ActionCode},
+        expected=interval_each(acted.statistics, labelled.cluster),
     )
 
 
