@@ -6,6 +6,7 @@ import itertools
 import os
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -69,6 +70,15 @@ def topic(admin: KafkaAdminClient) -> Callable[..., str]:
         return unique
 
     return make
+
+
+@pytest.fixture(scope="session")
+def shopping_pairs() -> Path:
+    """Parquet of 4,887 real query-product pairs over 110 queries. Beside the project, not in it."""
+    path = Path(__file__).resolve().parents[2] / "shared" / "data" / "esci_dev.parquet"
+    if not path.exists():
+        pytest.skip(f"no {path.name} in the folder of shared data")
+    return path
 
 
 @pytest.fixture(scope="session")

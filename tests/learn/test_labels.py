@@ -1,6 +1,5 @@
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,7 +22,6 @@ COLUMNS = Columns(
 )
 ROW = {"q": "red kettle", "t": "Steel kettle", "b": None, "level": "good", "who": "human", "name": "a"}
 ROW |= {"how": "random", "final": False, "topic": "kettles", "part": "kitchen"}
-ESCI = Path(__file__).resolve().parents[3] / "shared" / "data" / "esci_dev.parquet"
 
 
 @pytest.fixture
@@ -142,13 +140,11 @@ def test_a_file_that_is_none_is_refused(tmp_path):
         read_labels([tmp_path / "absent.parquet"], COLUMNS, RUBRIC)
 
 
-def test_real_shopping_pairs_are_read_with_their_nulls_and_lists():
-    if not ESCI.exists():
-        pytest.skip(f"no {ESCI.name} in the folder of shared data")
+def test_real_shopping_pairs_are_read_with_their_nulls_and_lists(shopping_pairs):
     document = {name: name for name in ("title", "brand", "color", "bullet_points", "category")}
     columns = Columns(query={"text": "query"}, document=document, level="esci_label", cluster="query_id")
     rubric = Rubric({"E": 1.0, "S": 0.1, "C": 0.01, "I": 0.0}, frozenset({"I"}))
-    labels = read_labels([ESCI], columns, rubric)
+    labels = read_labels([shopping_pairs], columns, rubric)
 
     assert len(labels.rows) == 4887
     assert sum(row.p_severe for row in labels.rows) == 794

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +7,6 @@ from actors.learn.guarantee import Labelled, Promise
 from actors.learn.threshold import Wish, clusters_needed, decide, review_below
 
 WISH = Wish(target=0.9, confidence=0.95, max_review_share=0.1)
-ESCI = Path(__file__).resolve().parents[3] / "shared" / "data" / "esci_dev.parquet"
 
 
 def drawn(seed, n_clusters, *, signal=3.5, per_cluster=40):
@@ -117,10 +114,8 @@ def test_a_wish_that_cannot_be_is_refused(wish):
         Wish(*wish)
 
 
-def test_on_real_shopping_pairs_nothing_can_be_promised_at_095():
-    if not ESCI.exists():
-        pytest.skip(f"no {ESCI.name} in the folder of shared data")
-    logit, severe, query = out_of_fold(ESCI)
+def test_on_real_shopping_pairs_nothing_can_be_promised_at_095(out_of_fold):
+    logit, severe, query = out_of_fold
     labelled = Labelled.of(logit, severe, query)
     decision = decide(labelled, logit, query, Wish(target=0.95, confidence=0.95, max_review_share=0.05))
 
@@ -131,28 +126,3 @@ def test_on_real_shopping_pairs_nothing_can_be_promised_at_095():
     assert decision.needed.without_error >= 59
     # The score is no noise: what goes to people holds more than its share of the severe pairs.
     assert decision.expected["severe_review"].value > 1.3 * decision.expected["share_review"].value
-
-
-def out_of_fold(path):
-    """Logits of a logistic regression on what the words say, five folds by query."""
-    import pyarrow.parquet as pq
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GroupKFold, cross_val_predict
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    from actors.lexical import Lexicon
-
-    rows = pq.read_table(path).to_pylist()
-    documents = [{"title": row["title"] or "", "brand": row["brand"] or ""} for row in rows]
-    lexicon = Lexicon.of({row["product_id"]: one for row, one in zip(rows, documents, strict=True)}.values())
-    features = np.stack(
-        [lexicon.features(row["query"], one) for row, one in zip(rows, documents, strict=True)]
-    )
-    severe = np.array([row["esci_label"] == "I" for row in rows])
-    query = np.array([row["query_id"] for row in rows])
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.002))
-    logit = cross_val_predict(
-        model, features, severe, groups=query, cv=GroupKFold(5), method="decision_function"
-    )
-    return logit, severe, query
