@@ -23,8 +23,25 @@ _GRADIENT_TOLERANCE = 1e-9
 _RIDGE = 1e-12
 
 
+class _RisingLine:
+    """A probability whose log-odds are a strictly rising line of the logit."""
+
+    __slots__ = ()
+
+    def _line(self, logits: ArrayLike) -> NDArray[np.float64]:
+        raise NotImplementedError
+
+    def p_severe(self, logits: ArrayLike) -> NDArray[np.float64]:
+        """Probability of a severe violation, of the same shape as the logits."""
+        return sigmoid(self._line(logits))
+
+    def relevance(self, logits: ArrayLike) -> NDArray[np.float64]:
+        """One minus `p_severe`, without the cancellation near 1; not a number where the logit is not."""
+        return sigmoid(-self._line(logits))
+
+
 @dataclass(frozen=True, slots=True)
-class PlattMap:
+class PlattMap(_RisingLine):
     """`p_severe = 1 / (1 + exp(-(slope * logit + intercept)))`."""
 
     slope: float = 1.0
@@ -34,14 +51,6 @@ class PlattMap:
     def __post_init__(self) -> None:
         if not (0 < self.slope < math.inf and math.isfinite(self.intercept)):
             raise ValueError(f"a Platt map needs a finite slope above zero, not {self.slope}")
-
-    def p_severe(self, logits: ArrayLike) -> NDArray[np.float64]:
-        """Probability of a severe violation, of the same shape as the logits."""
-        return _sigmoid(self._line(logits))
-
-    def relevance(self, logits: ArrayLike) -> NDArray[np.float64]:
-        """One minus `p_severe`, without the cancellation near 1; not a number where the logit is not."""
-        return _sigmoid(-self._line(logits))
 
     def _line(self, logits: ArrayLike) -> NDArray[np.float64]:
         return self.slope * np.asarray(logits, dtype=np.float64) + self.intercept
@@ -59,7 +68,7 @@ class PlattMap:
 
 
 @dataclass(frozen=True, slots=True)
-class IsotonicMap:
+class IsotonicMap(_RisingLine):
     """A line bent at knots, in the log-odds: `p_severe = 1 / (1 + exp(-line(logit)))`.
 
     Before the first knot and after the last the line goes on with a slope of its own, so that no two logits tie.
@@ -78,14 +87,6 @@ class IsotonicMap:
             raise ValueError("an isotonic map needs at least two finite knots that rise strictly")
         if not 0 < self.tail_slope < math.inf:
             raise ValueError(f"an isotonic map needs a finite tail slope above zero, not {self.tail_slope}")
-
-    def p_severe(self, logits: ArrayLike) -> NDArray[np.float64]:
-        """Probability of a severe violation, of the same shape as the logits."""
-        return _sigmoid(self._line(logits))
-
-    def relevance(self, logits: ArrayLike) -> NDArray[np.float64]:
-        """One minus `p_severe`, without the cancellation near 1; not a number where the logit is not."""
-        return _sigmoid(-self._line(logits))
 
     def _line(self, logits: ArrayLike) -> NDArray[np.float64]:
         x = np.asarray(logits, dtype=np.float64)
@@ -156,7 +157,7 @@ def _newton(x: NDArray[np.float64], target: NDArray[np.float64], *, start: float
     weights = np.array([0.0, start])
     loss = _cross_entropy(features @ weights, target)
     for _ in range(_MAX_STEPS):
-        p = _sigmoid(features @ weights)
+        p = sigmoid(features @ weights)
         gradient = features.T @ (p - target)
         if np.abs(gradient).max() < _GRADIENT_TOLERANCE * len(x):
             break
@@ -190,7 +191,8 @@ def _cross_entropy(line: NDArray[np.float64], target: NDArray[np.float64]) -> fl
     return float((np.logaddexp(0, line) - target * line).sum())
 
 
-def _sigmoid(line: NDArray[np.float64]) -> NDArray[np.float64]:
+def sigmoid(line: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`1 / (1 + exp(-line))`, of the same shape."""
     # Exact at both ends, where 1 / (1 + exp(-x)) overflows. Not a number in, not a number out, silently.
     with np.errstate(invalid="ignore"):
         return np.asarray(np.exp(-np.logaddexp(0, -line)))

@@ -9,6 +9,7 @@ after "without". What is learned from data, the rarity of words, is learned from
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import re
 from collections import Counter
@@ -96,8 +97,12 @@ class _Query:
     """Words that it asks for, at least one unless it has no word at all."""
     weights: NDArray[np.float64]
     """Their rarities, float64 `[n]`."""
+    wanted: _Words
+    """The same words, to look a title's up in."""
     kind: str
     excluded: tuple[str, ...]
+    unwanted: _Words
+    """The excluded words, to look a document's up in."""
 
 
 class _Words:
@@ -179,15 +184,16 @@ class Lexicon:
         asked: _Query = self._analysed(query)
         if not asked.asked:
             return np.zeros(len(NAMES))
-        title = _Words(words(document.get(self.fields.title) or document.get(FLAT_FIELD, "")))
-        brand = tuple(words(document.get(self.fields.brand, "")))
-        category = _Words(words(document.get(self.fields.category, "")))
+        said = {name: words(text) for name, text in document.items()}
+        title = _Words(said.get(self.fields.title if document.get(self.fields.title) else FLAT_FIELD, ()))
+        brand = said.get(self.fields.brand, ())
+        category = _Words(said.get(self.fields.category, ()))
         head = _Words((*title.words, *brand, *category.words))
-        everything = _Words(word for text in document.values() for word in words(text))
+        everything = _Words(itertools.chain.from_iterable(said.values()))
 
         weight, total = asked.weights, max(float(asked.weights.sum()), 1e-9)
         in_title, in_all = title.hits(asked.asked), everything.hits(asked.asked)
-        held, confirmed = self._exclusion(asked.excluded, title, everything)
+        held, confirmed = self._exclusion(asked, title, everything)
         numbers = [word for word in asked.asked if word[0].isdigit()]
         pairs = in_title[:-1] * in_title[1:] if len(in_title) > 1 else in_title
         return np.array(
@@ -199,7 +205,7 @@ class Lexicon:
                 weight @ (1 - in_title),
                 head.holds(asked.asked[-1]),
                 head.holds(asked.kind),
-                self._precision(title, asked.asked),
+                self._precision(title, asked.wanted),
                 pairs.mean(),
                 np.mean([word in asked.asked for word in brand]) if brand else 0.0,
                 1 - everything.hits(numbers).mean() if numbers else 0.0,
@@ -228,36 +234,37 @@ class Lexicon:
         return cls(rarity, DocumentFields(*data["fields"]), Language.from_json(data["language"]))
 
     def _analyse(self, query: str) -> _Query:
-        found = list(words(query))
+        found = words(query)
         cut = next((i for i, word in enumerate(found) if i and word in self.language.negations), len(found))
         before, after = found[:cut], found[cut + 1 :]
         asked = tuple(word for word in before if word not in self.language.glue) or tuple(before)
         end = next((i for i, word in enumerate(before) if i and word in self.language.glue), len(before))
+        excluded = tuple(word for word in after if word not in self.language.glue)
         return _Query(
-            asked,
-            np.array([self._rarity(word) for word in asked]),
-            before[end - 1] if before else "",
-            tuple(word for word in after if word not in self.language.glue),
+            asked=asked,
+            weights=np.array([self._rarity(word) for word in asked]),
+            wanted=_Words(asked),
+            kind=before[end - 1] if before else "",
+            excluded=excluded,
+            unwanted=_Words(excluded),
         )
 
     def _rarity(self, word: str) -> float:
         return self.rarity.get(word, 1.0)
 
-    def _precision(self, title: _Words, asked: Sequence[str]) -> float:
-        wanted = _Words(asked)
+    def _precision(self, title: _Words, wanted: _Words) -> float:
         distinct = sorted(set(title.words))
         total = sum(self._rarity(word) for word in distinct)
         return sum(self._rarity(word) * wanted.holds(word) for word in distinct) / total if total else 0.0
 
-    def _exclusion(self, excluded: Sequence[str], title: _Words, everything: _Words) -> tuple[float, float]:
+    def _exclusion(self, query: _Query, title: _Words, everything: _Words) -> tuple[float, float]:
         """Share of the excluded words that the title holds, and whether a negation stands by one anywhere."""
-        if not excluded:
+        if not query.excluded:
             return 0.0, 0.0
-        held = float((title.hits(excluded) > 0).mean())
-        wanted = _Words(excluded)
+        held = float((title.hits(query.excluded) > 0).mean())
         said = everything.words
         for i, word in enumerate(said):
-            if wanted.holds(word) and (
+            if query.unwanted.holds(word) and (
                 self.language.negations & set(said[max(0, i - _CUE_REACH) : i])
                 or self.language.suffixes & set(said[i + 1 : i + 2])
             ):

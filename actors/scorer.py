@@ -92,7 +92,6 @@ class Preparer:
         """
         kept: list[int] = []
         pairs: list[tuple[str, str]] = []
-        priors: list[float] = []
         problems: list[tuple[int, TextProblem]] = []
         template = self.bundle.manifest.template
         for i, (query, document) in enumerate(zip(queries, documents, strict=True)):
@@ -102,11 +101,10 @@ class Preparer:
             else:
                 kept.append(i)
                 pairs.append(composed)
-                if self._prior is not None:
-                    priors.append(self._prior.logit(composed[0], document))
         tokens = self._tokenizer.encode(pairs)
         if self._prior is not None:
-            tokens = replace(tokens, prior=np.array(priors, np.float32))
+            said = [self._prior.logit(query, documents[i]) for i, (query, _) in zip(kept, pairs, strict=True)]
+            tokens = replace(tokens, prior=np.array(said, np.float32))
         return Prepared(kept, tokens, problems)
 
 

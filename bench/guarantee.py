@@ -153,19 +153,22 @@ def _oracle(population: Population) -> float:
 
 def _one(task: tuple[int, int, int]) -> tuple[float, float]:
     """What ours and the naive test choose in one draw of a population."""
-    number, n_clusters, seed = task
-    population = POPULATIONS[number]
-    thresholds = population.thresholds(n_clusters)
-    labelled = population.draw(np.random.default_rng([3, number, n_clusters, seed]), n_clusters)
+    labelled, thresholds = _drawn(task)
     return prove(labelled, PROMISE, thresholds).threshold, naive(labelled, PROMISE, thresholds)
 
 
 def _one_mapie(task: tuple[int, int, int]) -> float:
     """What MAPIE chooses in one of the draws of `_one`."""
+    labelled, thresholds = _drawn(task)
+    return mapie(labelled, PROMISE, thresholds)
+
+
+def _drawn(task: tuple[int, int, int]) -> tuple[Labelled, NDArray[np.float64]]:
+    """Labelled clusters of a population, and the thresholds to try on them."""
     number, n_clusters, seed = task
     population = POPULATIONS[number]
     labelled = population.draw(np.random.default_rng([3, number, n_clusters, seed]), n_clusters)
-    return mapie(labelled, PROMISE, population.thresholds(n_clusters))
+    return labelled, population.thresholds(n_clusters)
 
 
 def measure(draws: int, coverage_draws: int, mapie_draws: int) -> dict[str, Any]:

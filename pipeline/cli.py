@@ -40,12 +40,11 @@ def main() -> None:
     """Run the command line; an error of ours becomes one line on standard error and an exit code."""
     try:
         app()
-    except SluiceError as error:
+    except (SluiceError, ActorError) as error:
         Console(stderr=True, soft_wrap=True).print(f"sluice: {error}", style="bold red", markup=False)
-        sys.exit(getattr(error, "exit_code", EXIT_TRANSIENT))
-    except ActorError as error:  # labels, or a bundle, that cannot be used
-        Console(stderr=True, soft_wrap=True).print(f"sluice: {error}", style="bold red", markup=False)
-        sys.exit(EXIT_DATA)
+        # What actors refuse are labels, or a bundle, that cannot be used.
+        otherwise = EXIT_DATA if isinstance(error, ActorError) else EXIT_TRANSIENT
+        sys.exit(getattr(error, "exit_code", otherwise))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Whether those who label agree: among people, and between people and a judge.
 
 Promises figures that chance is taken out of, and the shares behind them with cluster intervals. Agreement is about
-the rubric's levels, in their order of gains: an ordinal disagreement of one step counts less than one of three.
+the rubric's levels, in its order: an ordinal disagreement of one step counts less than one of three.
 Needs the `train` extra.
 """
 
@@ -66,10 +66,11 @@ def among_people(labels: Labels) -> Agreement:
     said = _by_pair(labels)
     many = {pair: levels for pair, levels in said.items() if len(levels) > 1}
     people = sorted({name for levels in many.values() for name in levels})
+    line = {name: i for i, name in enumerate(people)}
     table = np.full((len(people), len(many)), np.nan)
     for column, levels in enumerate(many.values()):
         for name, level in levels.items():
-            table[people.index(name), column] = level
+            table[line[name], column] = level
     settled = {row.pair for row in labels.rows if row.adjudicated}
     severe = {labels.rubric.levels.index(level) for level in labels.rubric.severe}
     conflicts = [
@@ -109,10 +110,11 @@ def judge_against_people(
 
 def _by_pair(labels: Labels) -> dict[int, dict[str, int]]:
     """Levels by pair and person; who spoke twice is taken at the last word."""
+    step = {level: i for i, level in enumerate(labels.rubric.levels)}
     said: dict[int, dict[str, int]] = {}
     for row in labels.rows:
         if row.source is Source.HUMAN and row.level is not None:
-            said.setdefault(row.pair, {})[row.annotator] = labels.rubric.levels.index(row.level)
+            said.setdefault(row.pair, {})[row.annotator] = step[row.level]
     return said
 
 

@@ -28,7 +28,9 @@ def normal(text: str) -> str:
 
 
 def clusters(queries: Sequence[str], *, alike: float = ALIKE) -> NDArray[np.int64]:
-    """Connect near duplicates. Takes time with the square of the distinct queries: 20,000 take about a minute.
+    """Connect near duplicates.
+
+    Takes time with the square of the distinct queries: 20,000 of two to five words took 11 s on an AMD EPYC.
 
     Args:
         queries: Texts, n of them.

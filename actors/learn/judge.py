@@ -9,12 +9,13 @@ Source of the smoothing: shrinkage of a binomial share by pseudo-counts, Gelman 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from actors.errors import DataRefused
 
@@ -97,20 +98,16 @@ def learn_judge(overlap: Overlap, *, name: str = "the judge", pseudo: float = PS
     if severe.min() == severe.max():
         raise DataRefused(name, f"people say the same of all {len(severe)} pairs that it labelled too")
     overall = float(severe.mean())
-    levels = list(overlap.level)
-    by_level = {
-        level: _pulled(severe, [said == level for said in levels], overall, pseudo)
-        for level in sorted(set(levels))
-    }
-    both = list(zip(levels, overlap.segment, strict=True))
-    by_segment = {
-        (level, segment): _pulled(severe, [one == (level, segment) for one in both], by_level[level], pseudo)
-        for level, segment in sorted((one for one in set(both) if one[1] is not None), key=str)
-        if segment is not None
-    }
+    of_level: dict[str, list[float]] = {}
+    of_segment: dict[tuple[str, str], list[float]] = {}
+    for level, segment, share in zip(overlap.level, overlap.segment, severe.tolist(), strict=True):
+        of_level.setdefault(level, []).append(share)
+        if segment is not None:
+            of_segment.setdefault((level, segment), []).append(share)
+    by_level = {level: _pulled(of_level[level], overall, pseudo) for level in sorted(of_level)}
+    by_segment = {both: _pulled(of_segment[both], by_level[both[0]], pseudo) for both in sorted(of_segment)}
     return JudgeMap(overall, by_level, by_segment, len(severe))
 
 
-def _pulled(severe: NDArray[np.float64], of: ArrayLike, towards: float, pseudo: float) -> float:
-    chosen = severe[np.asarray(of, np.bool_)]
-    return float((chosen.sum() + pseudo * towards) / (len(chosen) + pseudo))
+def _pulled(shares: Sequence[float], towards: float, pseudo: float) -> float:
+    return (math.fsum(shares) + pseudo * towards) / (len(shares) + pseudo)

@@ -155,12 +155,13 @@ def read_labels(paths: Sequence[Path], columns: Columns, rubric: Rubric) -> Labe
         table = _read(path)
         _refuse_missing(path, table, columns)
         for number, row in enumerate(_rows(table), start=1):
-            pair = _pair(row, columns, f"{path}, row {number}")
+            where = f"{path}, row {number}"
+            pair = _pair(row, columns, where)
             key = json.dumps([sorted(pair.query.items()), sorted(pair.document.items())])
             place = places.setdefault(key, len(pairs))
             if place == len(pairs):
                 pairs.append(pair)
-            rows.append(_label(row, columns, rubric, place=place, where=f"{path}, row {number}"))
+            rows.append(_label(row, columns, rubric, place=place, where=where))
     source = ", ".join(str(path) for path in paths)
     if not rows:
         raise DataRefused(source, "there is no label in it")

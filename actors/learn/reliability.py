@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from actors.calibration import sigmoid
 from actors.learn.bootstrap import Estimate, intervals
 from actors.learn.metrics import ratio
 
@@ -124,7 +125,7 @@ def _recalibration(
             return undefined
         line = np.array([1.0, 0.0])
         for _ in range(_NEWTON_STEPS):
-            q = 1 / (1 + np.exp(-np.clip(features @ line, -500, 500)))
+            q = sigmoid(features @ line)
             hessian = (features * (weight * q * (1 - q))[:, None]).T @ features
             try:
                 step = np.linalg.solve(hessian, features.T @ (weight * (q - y)))
