@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from actors.bundle import Bundle, write_bundle
 from actors.calibration import PlattMap, fit_platt
 from actors.errors import BundleProblem, ExtraMissing
+from actors.learn import apply
 from actors.learn.catalogue import Item, Kind, generate
 from actors.learn.vocabulary import Split
 from actors.manifest import FORMAT_VERSION, LabelStatistics, Manifest, ReferenceScores
 from actors.pairs import PairTemplate, Part, TextProblem
 from actors.policy import Policy
-from actors.scorer import Preparer, Scorer
 
 if TYPE_CHECKING:
     from actors.learn.finetune import OnStep
@@ -106,12 +106,10 @@ def build_demo_bundle(folder: Path | str, *, on_step: OnStep | None = None) -> P
     return target
 
 
-def logits(bundle_path: Path, items: Sequence[Item]) -> NDArray[np.float32]:
-    """What a bundle says about items of the catalogue, exactly as a replica would: severity, float32 `[n]`."""
-    prepared = Preparer(bundle_path, max_chars=_MAX_CHARS).prepare(
-        [item.query for item in items], [item.document for item in items]
-    )
-    return Scorer(bundle_path).score(prepared.tokens).logit
+def logits(bundle_path: Path, items: Sequence[Item]) -> NDArray[np.float64]:
+    """What a bundle says about items of the catalogue, exactly as a replica would: see `apply.logits`."""
+    queries, documents = [item.query for item in items], [item.document for item in items]
+    return apply.logits(bundle_path, queries, documents, source="generated catalogue")
 
 
 def bundle_name(sources: Sequence[Path]) -> str:
