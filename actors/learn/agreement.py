@@ -8,20 +8,20 @@ Needs the `train` extra.
 from __future__ import annotations
 
 import itertools
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import krippendorff
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import cohen_kappa_score
 
 from actors.learn.bootstrap import Estimate, interval
 from actors.learn.labels import Labels, Sampling, Source
 from actors.learn.metrics import share
 
+MOST_COUPLES = 100
+"""Couples of people that are compared: those with the most pairs in common."""
 NEAR_CHANCE = 0.2
 """Slight agreement or none, by Landis and Koch, Biometrics 33 (1977): who trains on it learns noise."""
 
@@ -35,9 +35,11 @@ class Agreement:
     n_pairs: int
     """Pairs that two people or more have labelled."""
     kappa: Mapping[str, float | None]
-    """Cohen's, for each two people with a pair in common: `"a / b"`. None where both always say the same one."""
-    n_conflicts: int
-    """Pairs of which one person says severe and another not, unless one of them settled it."""
+    """Cohen's, for two people with pairs in common, the most in common first: `"a / b"`. None where both always
+    say the same one."""
+    conflicts: tuple[int, ...]
+    """Pairs of which one person says severe and another not, unless one of them settled it: places in
+    `Labels.pairs`, ascending."""
 
     @property
     def near_chance(self) -> bool:
@@ -50,7 +52,7 @@ class Agreement:
             "krippendorff_alpha": self.alpha,
             "pairs_labelled_twice": self.n_pairs,
             "cohen_kappa": dict(self.kappa),
-            "conflicts": self.n_conflicts,
+            "conflicts": len(self.conflicts),
         }
 
 
@@ -65,20 +67,15 @@ def among_people(labels: Labels) -> Agreement:
     """
     said = _by_pair(labels)
     many = {pair: levels for pair, levels in said.items() if len(levels) > 1}
-    people = sorted({name for levels in many.values() for name in levels})
-    line = {name: i for i, name in enumerate(people)}
-    table = np.full((len(people), len(many)), np.nan)
-    for column, levels in enumerate(many.values()):
-        for name, level in levels.items():
-            table[line[name], column] = level
     settled = {row.pair for row in labels.rows if row.adjudicated}
     severe = {labels.rubric.levels.index(level) for level in labels.rubric.severe}
-    conflicts = [
+    conflicts = sorted(
         pair
         for pair, levels in many.items()
         if pair not in settled and len({level in severe for level in levels.values()}) > 1
-    ]
-    return Agreement(_alpha(table), len(many), _kappas(people, table), len(conflicts))
+    )
+    n_levels = len(labels.rubric.levels)
+    return Agreement(_alpha(many, n_levels), len(many), _kappas(many, n_levels), tuple(conflicts))
 
 
 def judge_against_people(
@@ -118,21 +115,30 @@ def _by_pair(labels: Labels) -> dict[int, dict[str, int]]:
     return said
 
 
-def _alpha(table: NDArray[np.float64]) -> float | None:
-    given = table[~np.isnan(table)]
-    if not len(given):
+def _alpha(said: Mapping[int, Mapping[str, int]], n_levels: int) -> float | None:
+    counts = np.zeros((len(said), n_levels))
+    for row, levels in zip(counts, said.values(), strict=True):
+        np.add.at(row, list(levels.values()), 1)
+    if not len(counts):
         return None
-    if len(Counter(given.tolist())) == 1:  # the library knows no chance where there is one level
+    if np.count_nonzero(counts.sum(axis=0)) == 1:  # the library knows no chance where there is one level
         return 1.0
-    return float(krippendorff.alpha(reliability_data=table, level_of_measurement="ordinal"))
+    domain = np.arange(n_levels)
+    return float(krippendorff.alpha(value_counts=counts, value_domain=domain, level_of_measurement="ordinal"))
 
 
-def _kappas(people: Sequence[str], table: NDArray[np.float64]) -> dict[str, float | None]:
-    found: dict[str, float | None] = {}
-    for one, other in itertools.combinations(range(len(people)), 2):
-        both = ~np.isnan(table[[one, other]]).any(axis=0)
-        if both.any():
-            a, b = table[one, both].astype(int), table[other, both].astype(int)
-            alike = len({*a.tolist(), *b.tolist()}) == 1
-            found[f"{people[one]} / {people[other]}"] = None if alike else float(cohen_kappa_score(a, b))
-    return found
+def _kappas(said: Mapping[int, Mapping[str, int]], n_levels: int) -> dict[str, float | None]:
+    both: dict[tuple[str, str], NDArray[np.float64]] = {}
+    for levels in said.values():
+        for one, other in itertools.combinations(sorted(levels), 2):
+            table = both.setdefault((one, other), np.zeros((n_levels, n_levels)))
+            table[levels[one], levels[other]] += 1
+    most = sorted(both, key=lambda couple: (-both[couple].sum(), couple))[:MOST_COUPLES]
+    return {f"{one} / {other}": _kappa(both[one, other]) for one, other in most}
+
+
+def _kappa(table: NDArray[np.float64]) -> float | None:
+    """Cohen's, from how often the one said the row's level and the other the column's."""
+    share = table / table.sum()
+    by_chance = float(share.sum(axis=1) @ share.sum(axis=0))
+    return None if by_chance == 1 else (float(np.trace(share)) - by_chance) / (1 - by_chance)

@@ -1,9 +1,11 @@
 import json
 
+import krippendorff
 import numpy as np
 import pytest
+from sklearn.metrics import cohen_kappa_score
 
-from actors.learn.agreement import among_people, judge_against_people
+from actors.learn.agreement import MOST_COUPLES, among_people, judge_against_people
 from actors.learn.labels import Label, Labels, Pair, Sampling, Source
 from actors.rubric import Rubric
 
@@ -32,7 +34,7 @@ def test_people_who_say_the_same_agree_fully():
 
     assert found.alpha == pytest.approx(1)
     assert found.kappa == {"a / b": pytest.approx(1)}
-    assert found.n_conflicts == 0
+    assert found.conflicts == ()
     assert not found.near_chance
 
 
@@ -43,7 +45,37 @@ def test_people_who_toss_coins_are_near_chance():
 
     assert found.near_chance
     assert found.kappa["a / b"] == pytest.approx(0, abs=0.15)
-    assert found.n_conflicts == sum((a == "bad") != (b == "bad") for a, b in zip(first, second, strict=True))
+    told = enumerate(zip(first, second, strict=True))
+    assert found.conflicts == tuple(i for i, (a, b) in told if (a == "bad") != (b == "bad"))
+
+
+def test_the_figures_are_those_of_a_table_of_all_who_spoke_with_its_gaps():
+    rng = np.random.default_rng(3)
+    truth = rng.integers(3, size=200)
+    table = np.where(rng.random((5, 200)) < 0.6, truth, rng.integers(3, size=(5, 200))).astype(float)
+    table[rng.random((5, 200)) < 0.5] = np.nan
+    rows = [label(i, RUBRIC.levels[int(table[who, i])], str(who)) for who, i in np.argwhere(~np.isnan(table))]
+    found = among_people(labels(*rows))
+
+    assert found.alpha == pytest.approx(
+        krippendorff.alpha(reliability_data=table, level_of_measurement="ordinal")
+    )
+    assert len(found.kappa) == 10
+    for couple, kappa in found.kappa.items():
+        one, other = map(int, couple.split(" / "))
+        both = ~np.isnan(table[[one, other]]).any(axis=0)
+        assert kappa == pytest.approx(
+            cohen_kappa_score(table[one, both].astype(int), table[other, both].astype(int))
+        )
+
+
+def test_of_very_many_people_the_couples_with_most_in_common_are_compared():
+    rows = [label(i // 2, "good", f"{i:03}") for i in range(400)]
+    rows += [label(i, level, name) for i, level in enumerate(["good", "bad"]) for name in ("x", "y")]
+
+    found = among_people(labels(*rows)).kappa
+    assert len(found) == MOST_COUPLES
+    assert next(iter(found.items())) == ("x / y", 1.0)
 
 
 def test_a_disagreement_of_one_step_weighs_less_than_one_of_two():
@@ -71,8 +103,8 @@ def test_where_all_say_one_level_there_is_no_chance_to_take_out():
 def test_a_conflict_that_was_settled_is_none():
     rows = (label(0, "good"), label(0, "bad", "b"))
 
-    assert among_people(labels(*rows)).n_conflicts == 1
-    assert among_people(labels(*rows, label(0, "bad", "c", adjudicated=True))).n_conflicts == 0
+    assert among_people(labels(*rows)).conflicts == (0,)
+    assert among_people(labels(*rows, label(0, "bad", "c", adjudicated=True))).conflicts == ()
 
 
 def test_judges_do_not_count_as_people():
