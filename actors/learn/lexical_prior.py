@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
 
 from actors.errors import CalibrationFailed
@@ -47,12 +48,60 @@ def fit_prior(
         CalibrationFailed: One of the classes is empty.
     """
     y = np.asarray(severe, np.bool_)
+    words = lexicon or _rarity(documents)
+    return _fitted(words, _features(words, queries, documents), y, strength)
+
+
+def out_of_fold(
+    queries: Sequence[str],
+    documents: Sequence[Fields],
+    severe: ArrayLike,
+    cluster: ArrayLike,
+    *,
+    n_folds: int = 5,
+) -> NDArray[np.float64]:
+    """What a prior says of each pair that learned from the pairs of other clusters alone.
+
+    The words' rarity, which needs no label, comes from all documents.
+
+    Args:
+        queries: Composed query texts, n of them.
+        documents: Document-side fields, n of them.
+        severe: Bool `[n]`.
+        cluster: Anything that tells clusters apart, `[n]`.
+        n_folds: In how many parts the clusters are, at least 2; fewer where there are fewer clusters.
+
+    Returns:
+        Severity, float64 `[n]`, finite.
+
+    Raises:
+        CalibrationFailed: There is one cluster, or what a fold would learn from is of one class.
+    """
+    y, groups = np.asarray(severe, np.bool_), np.asarray(cluster)
+    n_groups = len(np.unique(groups))
+    if n_groups < 2:
+        raise CalibrationFailed("two clusters are needed", int(y.sum()), int((~y).sum()))
+    words = _rarity(documents)
+    features = _features(words, queries, documents)
+    logit = np.empty(len(y))
+    for learn, judge in GroupKFold(min(n_folds, n_groups)).split(features, groups=groups):
+        prior = _fitted(words, features[learn], y[learn], STRENGTH)
+        logit[judge] = prior.intercept + features[judge] @ np.array(prior.weights)
+    return logit
+
+
+def _rarity(documents: Sequence[Fields]) -> Lexicon:
+    # Each document once: one that is in many pairs is not more frequent for that.
+    return Lexicon.of({tuple(sorted(document.items())): document for document in documents}.values())
+
+
+def _features(words: Lexicon, queries: Sequence[str], documents: Sequence[Fields]) -> NDArray[np.float64]:
+    return np.stack([words.features(*pair) for pair in zip(queries, documents, strict=True)])
+
+
+def _fitted(words: Lexicon, features: NDArray[np.float64], y: NDArray[np.bool_], strength: float) -> Prior:
     if not 0 < y.sum() < len(y):
         raise CalibrationFailed("both kinds are needed", int(y.sum()), int((~y).sum()))
-    # Each document once: one that is in many pairs is not more frequent for that.
-    distinct = {tuple(sorted(document.items())): document for document in documents}
-    words = lexicon or Lexicon.of(distinct.values())
-    features = np.stack([words.features(*pair) for pair in zip(queries, documents, strict=True)])
     scaler = StandardScaler().fit(features)
     model = LogisticRegression(C=strength, max_iter=1_000).fit(scaler.transform(features), y)
     weights = model.coef_[0] / scaler.scale_
