@@ -61,6 +61,22 @@ class Estimate:
         return f"{self.value:.3f} [{mark}{self.low:.3f}, {mark}{self.high:.3f}]"
 
 
+@dataclass(frozen=True, slots=True)
+class Difference(Estimate):
+    """How much more one statistic is than another on the same draws."""
+
+    p: float | None = None
+    """Chance of a difference as far from 0, to either side, if there were none; None where the interval is."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, without NaN."""
+        return {**Estimate.to_json(self), "p": self.p}
+
+    def __str__(self) -> str:
+        said = Estimate.__str__(self)
+        return said if self.p is None else f"{said}, p = {self.p:.3f}"
+
+
 def interval(
     statistic: Statistic, cluster: ArrayLike, *, n_draws: int = N_DRAWS, level: float = LEVEL, seed: int = 0
 ) -> Estimate:
@@ -98,21 +114,67 @@ def intervals(
     Raises:
         ValueError: There is no row.
     """
-    names, number = np.unique(np.asarray(cluster), return_inverse=True)
-    if not len(names):
-        raise ValueError("an interval needs at least one row")
-    values = statistic(np.ones(len(number)))
-    random = np.random.default_rng(seed)
-    even = np.full(len(names), 1 / len(names))
-    drawn = np.array(
-        [statistic(random.multinomial(len(names), even)[number].astype(np.float64)) for _ in range(n_draws)]
-    )
-    return [_estimate(value, drawn[:, i], len(names), level=level) for i, value in enumerate(values)]
+    on_sample, drawn, n_clusters = _draw(statistic, cluster, n_draws=n_draws, seed=seed)
+    return [_estimate(value, drawn[:, i], n_clusters, level=level) for i, value in enumerate(on_sample)]
 
 
 def difference(one: Statistic, other: Statistic) -> Statistic:
     """The paired difference of two statistics: `one - other`, on the same draw."""
     return lambda weight: one(weight) - other(weight)
+
+
+def differences(
+    one: Mapping[str, Statistic], other: Mapping[str, Statistic], cluster: ArrayLike
+) -> dict[str, Difference]:
+    """Estimate how statistics of one model differ from those of another, all on the same draws.
+
+    Args:
+        one: Statistics by name.
+        other: The same names.
+        cluster: Anything that tells clusters apart, `[n]`, at least one row.
+
+    Returns:
+        For each name the first less the second, with a two-sided p-value: twice the share of draws on the far side
+        of 0, one draw added on either side, as no sample shows that there is none.
+
+    Raises:
+        ValueError: There is no row.
+    """
+    paired = [difference(one[name], other[name]) for name in one]
+    on_sample, drawn, n_clusters = _draw(
+        lambda weight: [of(weight) for of in paired], cluster, n_draws=N_DRAWS, seed=0
+    )
+    return {
+        name: _difference(_estimate(value, drawn[:, i], n_clusters, level=LEVEL), drawn[:, i])
+        for i, (name, value) in enumerate(zip(one, on_sample, strict=True))
+    }
+
+
+def _draw(
+    statistic: Callable[[NDArray[np.float64]], Sequence[float]],
+    cluster: ArrayLike,
+    *,
+    n_draws: int,
+    seed: int,
+) -> tuple[Sequence[float], NDArray[np.float64], int]:
+    """The statistics on the sample, on each draw `[n_draws, n statistics]`, and how many clusters there are."""
+    names, number = np.unique(np.asarray(cluster), return_inverse=True)
+    if not len(names):
+        raise ValueError("an interval needs at least one row")
+    on_sample = statistic(np.ones(len(number)))
+    random = np.random.default_rng(seed)
+    even = np.full(len(names), 1 / len(names))
+    drawn = np.array(
+        [statistic(random.multinomial(len(names), even)[number].astype(np.float64)) for _ in range(n_draws)]
+    )
+    return on_sample, drawn, len(names)
+
+
+def _difference(estimate: Estimate, drawn: NDArray[np.float64]) -> Difference:
+    defined = drawn[np.isfinite(drawn)]
+    far = min(np.count_nonzero(defined <= 0), np.count_nonzero(defined >= 0))
+    p = None if estimate.low is None else min(1.0, 2 * (1 + far) / (1 + len(defined)))
+    return Difference(estimate.value, estimate.low, estimate.high, estimate.n_clusters, estimate.level, p)
 
 
 def _estimate(value: float, drawn: NDArray[np.float64], n_clusters: int, *, level: float) -> Estimate:

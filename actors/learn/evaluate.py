@@ -7,7 +7,7 @@ Promises that two models are compared on equal pairs and equal draws; that nothi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,15 @@ from numpy.typing import NDArray
 
 from actors.calibration import CalibrationMap
 from actors.learn import metrics, reliability
-from actors.learn.bootstrap import Estimate, Statistic, difference, interval_each
-from actors.policy import Policy
+from actors.learn.bootstrap import (
+    ENOUGH_CLUSTERS,
+    Difference,
+    Estimate,
+    Statistic,
+    differences,
+    interval_each,
+)
+from actors.policy import ActionCode, Policy
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +61,14 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
+class Acting:
+    """What a bundle makes of its logits."""
+
+    policy: Policy
+    calibration: CalibrationMap
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """All figures of one bundle."""
 
@@ -63,8 +78,13 @@ class Evaluation:
     figures: Mapping[str, Estimate]
     """`auc`, `auc_within_query`, `average_precision`, and those of `metrics.Acted`."""
     reliability: reliability.Reliability
-    by_segment: Mapping[str, Mapping[str, Estimate]]
-    """The same figures for each segment: to look at, nothing is decided by them."""
+    by_segment: Mapping[str, Evaluation]
+    """The same for each segment: to look at, nothing is decided by it."""
+
+    @property
+    def approximate(self) -> bool:
+        """Whether there are too few clusters for the intervals to hold what they say."""
+        return self.n_clusters < ENOUGH_CLUSTERS
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, without NaN."""
@@ -74,7 +94,8 @@ class Evaluation:
             "n_clusters": self.n_clusters,
             "figures": _plain(self.figures),
             "calibration": self.reliability.to_json(),
-            "by_segment": {name: _plain(figures) for name, figures in self.by_segment.items()},
+            "approximate": self.approximate,
+            "by_segment": {name: part.to_json() for name, part in self.by_segment.items()},
         }
 
 
@@ -90,34 +111,51 @@ def evaluate(judged: Judged, policy: Policy, calibration: CalibrationMap, *, cap
     Returns:
         All figures.
     """
+    acted = metrics.Acted(policy.decide(judged.logit), judged.severe, judged.cluster, cap)
+    parts = judged.by_segment()
     return Evaluation(
         n_pairs=len(judged.logit),
         n_severe=int(judged.severe.sum()),
         n_clusters=len(np.unique(judged.cluster)),
-        figures=_figures(judged, policy, cap),
+        figures=interval_each(_ranking(judged, judged.logit) | acted.statistics, judged.cluster),
         reliability=reliability.judge(calibration.p_severe(judged.logit), judged.severe, judged.cluster),
-        by_segment={name: _figures(part, policy, cap) for name, part in judged.by_segment().items()},
+        by_segment={
+            name: evaluate(replace(part, segment=None), policy, calibration, cap=cap)
+            for name, part in parts.items()
+        },
     )
 
 
-def compare(judged: Judged, other_logit: NDArray[np.float64]) -> dict[str, Estimate]:
+def compare(
+    judged: Judged, other_logit: NDArray[np.float64], acting: tuple[Acting, Acting] | None = None
+) -> dict[str, Difference]:
     """How much better these logits rank than another model's, on the same pairs and draws.
 
     Args:
         judged: Pairs with the logits of the one.
         other_logit: Logits of the other, float64 `[n]`, finite.
+        acting: What the one and the other make of their logits; None compares ranks only.
 
     Returns:
-        `auc`, `auc_within_query` and `average_precision`: this one's less the other's. It is better, with
-        confidence, where the lower end is above 0.
+        This one's less the other's: `auc`, `auc_within_query` and `average_precision`, and with `acting` also
+        `brier` and the shares of the severe pairs that are pruned, reviewed and passed. It ranks better, with
+        confidence, where the lower end is above 0; of the Brier score less is better.
     """
     ours, theirs = _ranking(judged, judged.logit), _ranking(judged, other_logit)
-    return interval_each({name: difference(ours[name], theirs[name]) for name in ours}, judged.cluster)
+    if acting is not None:
+        ours |= _acted_upon(judged, judged.logit, acting[0])
+        theirs |= _acted_upon(judged, other_logit, acting[1])
+    return differences(ours, theirs, judged.cluster)
 
 
-def _figures(judged: Judged, policy: Policy, cap: int) -> dict[str, Estimate]:
-    acted = metrics.Acted(policy.decide(judged.logit), judged.severe, judged.cluster, cap)
-    return interval_each(_ranking(judged, judged.logit) | acted.statistics, judged.cluster)
+def _acted_upon(judged: Judged, logit: NDArray[np.float64], acting: Acting) -> dict[str, Statistic]:
+    """The Brier score, and what becomes of the severe pairs."""
+    action = acting.policy.decide(logit)
+    shares = {
+        f"severe_{code.name.lower()}": metrics.share(action == code, judged.severe) for code in ActionCode
+    }
+    error = (acting.calibration.p_severe(logit) - judged.severe) ** 2
+    return {"brier": metrics.ratio(error, np.ones_like(error)), **shares}
 
 
 def _ranking(judged: Judged, logit: NDArray[np.float64]) -> dict[str, Statistic]:

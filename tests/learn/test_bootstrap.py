@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from actors.learn.bootstrap import difference, interval
+from actors.learn.bootstrap import difference, differences, interval
 
 RNG = np.random.default_rng(5)
 
@@ -48,6 +48,30 @@ def test_a_paired_difference_is_surer_than_the_two_apart():
     alone = interval(mean_of(one), cluster)
     assert gain.low > 0.05
     assert gain.high - gain.low < (alone.high - alone.low) / 10
+
+
+def test_a_p_value_is_even_where_nothing_differs_and_small_where_something_does():
+    """Of 60 samples without a difference about 3 should say p < 0.05."""
+    cluster = np.repeat(np.arange(60), 2)
+    seen = []
+    for trial in range(60):
+        noise = np.random.default_rng(trial).normal(size=(2, 120))
+        seen.append(differences({"mean": mean_of(noise[0])}, {"mean": mean_of(noise[1])}, cluster)["mean"].p)
+    better = differences({"mean": mean_of(noise[0] + 1)}, {"mean": mean_of(noise[1])}, cluster)["mean"]
+    equal = differences({"mean": mean_of(noise[0])}, {"mean": mean_of(noise[0])}, cluster)["mean"]
+
+    assert sum(p < 0.05 for p in seen) <= 9
+    assert 0.3 < np.mean(seen) < 0.7
+    assert better.p < 0.01 < better.low
+    assert (equal.value, equal.p) == (0, 1)
+    assert better.to_json()["p"] == better.p
+
+
+def test_a_difference_without_an_interval_has_no_p_value():
+    lonely = np.array([1.0, 0, 0, 0])
+    of = {"x": lambda w: 1.0 if w @ lonely else math.nan}
+
+    assert differences(of, of, np.arange(4))["x"].p is None
 
 
 def test_few_clusters_are_called_approximate():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from actors.calibration import PlattMap
-from actors.learn.evaluate import Judged, compare, evaluate
+from actors.learn.evaluate import Acting, Judged, compare, evaluate
 from actors.policy import Policy
 
 POLICY = Policy(prune=2.0, review=0.5, rests_on="set by hand, for tests")
@@ -37,7 +37,9 @@ def test_segments_are_told_apart():
     found = evaluate(judged, POLICY, PlattMap(), cap=5)
 
     assert set(found.by_segment) == {"toys", "tools"}
-    assert found.by_segment["toys"] == evaluate(only, POLICY, PlattMap(), cap=5).figures
+    assert found.by_segment["toys"] == evaluate(replace(only, segment=None), POLICY, PlattMap(), cap=5)
+    assert found.to_json()["by_segment"]["toys"]["calibration"]["brier"]["approximate"] is True
+    assert (found.approximate, found.by_segment["toys"].approximate) == (False, True)
 
 
 def test_a_policy_that_prunes_nothing_has_no_precision_and_passes_all_that_is_severe():
@@ -54,6 +56,30 @@ def test_a_worse_model_is_found_out_and_an_equal_one_is_not_better():
     assert compare(judged, noisy.logit)["auc"].low > 0
     assert compare(judged, judged.logit)["auc"].value == 0
     assert compare(replace(judged, logit=noisy.logit), judged.logit)["auc"].high < 0
+
+
+def test_two_bundles_differ_in_what_they_do_as_well():
+    judged = drawn()
+    bold, timid = Acting(POLICY, PlattMap()), Acting(NOTHING, PlattMap(slope=3.0))
+    found = compare(judged, judged.logit, (bold, timid))
+
+    assert (found["auc"].value, found["auc"].p) == (0, 1)
+    assert found["brier"].high < 0
+    assert found["severe_prune"].low > 0
+    assert found["severe_pass"].high < 0
+    assert found["severe_prune"].p < 0.01
+    sums = found["severe_prune"].value + found["severe_review"].value + found["severe_pass"].value
+    assert sums == pytest.approx(0)
+
+
+def test_a_single_kind_of_pair_leaves_ranks_undefined_and_the_rest_measured():
+    judged = drawn()
+    found = evaluate(judged.where(~judged.severe), POLICY, PlattMap(), cap=5)
+
+    assert found.figures["auc"].value is None
+    assert found.reliability.slope.value is None
+    assert found.figures["share_prune"].value > 0
+    assert "NaN" not in json.dumps(found.to_json())
 
 
 def test_columns_of_other_lengths_and_logits_that_are_none_are_refused():
