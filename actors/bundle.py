@@ -1,31 +1,53 @@
 """One versioned folder that holds all that a score depends on. Nothing is scored with parts of two.
 
-`write_bundle` makes the folder whole or not at all; `Bundle.open` trusts nothing in it before every
-digest is checked. Knows files, not what they mean: the weights are the encoder's business.
+`write_bundle` and `write_child` make the folder whole or not at all; `Bundle.open` trusts nothing in it before
+every digest is checked, and no file in it is ever run. Knows files, not what they mean: the weights are the
+encoder's business. The folder, file by file: docs/bundle-format.md.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from actors.errors import BundleProblem, DigestMismatch
-from actors.manifest import FORMAT_VERSION, Manifest
+from actors.manifest import SCHEMA_VERSION, Manifest, canonical_json, sha256
 from actors.prior import PRIOR_FILE
 
-MANIFEST_FILE = "bundle.json"
+MANIFEST_FILE = "sluice.json"
 WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "README.md"
+PLOT_FILES = ("reliability.png", "scores.png", "coverage.png")
+"""What `learn.plots` draws, in its order."""
 REQUIRED_FILES = (WEIGHTS_FILE, "config.json", "tokenizer.json")
-# What transformers may want beside tokenizer.json, so that a bundle also opens as a model folder; and the prior.
-OPTIONAL_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", PRIOR_FILE)
+# What transformers may want beside tokenizer.json, so that a bundle also opens as a model folder; the prior; which
+# query had which role (`learn.roles.ROLES_FILE`); and what people read.
+OPTIONAL_FILES = (
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    PRIOR_FILE,
+    "roles.json",
+    CARD_FILE,
+    *PLOT_FILES,
+)
+FILES = (*REQUIRED_FILES, *OPTIONAL_FILES)
+"""All that a bundle may hold beside its manifest. A file that no release knows may change what a score means."""
+
+_MANIFEST_OF_SCHEMA_1 = "bundle.json"
+_PICKLED = (".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth")
+_MAY_NAME_CODE = ("config.json", "tokenizer_config.json")
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_N_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,57 +70,84 @@ class Bundle:
             The bundle, fit to be used.
 
         Raises:
-            BundleProblem: Not a bundle of this format; a file missing, surplus or malformed.
+            BundleProblem: Not a bundle of this schema; a file missing, surplus, malformed, unreadable, elsewhere
+                or with code of its own.
             DigestMismatch: A file, or the manifest itself, was altered.
         """
         folder = Path(path)
-        manifest, stated_digest = _read_manifest(folder)
-        present = {entry.name for entry in folder.iterdir()} - {MANIFEST_FILE}
-        _refuse_unless(folder, sorted(set(REQUIRED_FILES) - set(manifest.files)), "the manifest lacks {}")
-        _refuse_unless(folder, sorted(set(manifest.files) - present), "{} missing")
-        _refuse_unless(folder, sorted(present - set(manifest.files)), "{} not in the manifest")
-        _compare(folder, MANIFEST_FILE, expected=stated_digest, found=manifest.digest)
-        for name, expected in manifest.files.items():
-            _compare(folder, name, expected=expected, found=file_digest(folder / name))
-        return cls(folder, manifest, stated_digest)
+        with _saying(folder, "cannot be read"):
+            manifest, digest = _read_manifest(folder)
+            _check_names(folder, manifest)
+            for name, expected in manifest.files.items():
+                _compare(folder, name, expected=expected, found=file_digest(folder / name))
+            _refuse_code(folder)
+        return cls(folder, manifest, digest)
 
 
 def write_bundle(folder: Path | str, *, model_folder: Path | str, manifest: Manifest) -> Bundle:
     """Make a bundle out of a model folder: whole, or not at all.
 
-    Copies the weights, the configuration and the tokenizer into a sibling folder, names them in the
-    manifest by digest, and renames the sibling into place.
+    Copies what a bundle may hold into a sibling folder, names it in the manifest by digest, and renames the
+    sibling into place.
 
     Args:
         folder: Where the bundle goes; must not exist, its parent is made.
-        model_folder: A folder as `save_pretrained` writes it, with `model.safetensors`, `config.json` and
-            `tokenizer.json`, and perhaps `prior.json`; other files than these and a tokenizer's are left behind.
+        model_folder: A folder as `save_pretrained` writes it, with `REQUIRED_FILES` and perhaps some of
+            `OPTIONAL_FILES`; other files are left behind.
         manifest: All but `files`, which is filled in here.
 
     Returns:
         The bundle that was written.
 
     Raises:
-        BundleProblem: The folder exists, or the model folder lacks a file.
+        BundleProblem: The folder exists, the model folder lacks a file or names code of its own, or a file cannot
+            be read or written.
     """
     target, source = Path(folder), Path(model_folder)
-    if target.exists():
-        raise BundleProblem(str(target), "exists already, and a bundle is never overwritten")
-    missing = [name for name in REQUIRED_FILES if not (source / name).is_file()]
-    _refuse_unless(source, missing, "{} missing in the model folder")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _sibling(target) as draft:
-        names = [*REQUIRED_FILES, *(name for name in OPTIONAL_FILES if (source / name).is_file())]
-        for name in names:
-            shutil.copyfile(source / name, draft / name)
-        whole = replace(manifest, files={name: file_digest(draft / name) for name in names})
-        text = json.dumps(whole.to_json() | {"digest": whole.digest}, indent=2, ensure_ascii=False)
-        (draft / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
-        try:
-            draft.rename(target)
-        except OSError as error:
-            raise BundleProblem(str(target), f"cannot be put in place: {error.strerror}") from error
-    return Bundle(target, whole, whole.digest)
+    _refuse_existing(target)
+    with _saying(target, "cannot be written"):
+        missing = [name for name in REQUIRED_FILES if not (source / name).is_file()]
+        _refuse_if(source, missing, "{} missing in the model folder")
+        _refuse_code(source)
+        with _sibling(target) as draft:
+            for name in FILES:
+                if (source / name).is_file():
+                    shutil.copyfile(source / name, draft / name)
+            return _put_in_place(draft, target, manifest)
+
+
+def write_child(
+    folder: Path | str, parent: Bundle, manifest: Manifest, *, files: Mapping[str, bytes] | None = None
+) -> Bundle:
+    """Make a bundle with the model of another, such as one with other thresholds: whole, or not at all.
+
+    The parent's card and plots stay behind: they are about the parent.
+
+    Args:
+        folder: Where the bundle goes; must not exist, its parent folder is made.
+        parent: Whose weights, configuration, tokenizer, prior and roles it gets, byte by byte.
+        manifest: All but `files` and `parent`, which are filled in here.
+        files: Contents by name, of `FILES`; they replace the parent's or come in addition.
+
+    Returns:
+        The bundle that was written.
+
+    Raises:
+        BundleProblem: The folder exists, a name is none of a bundle's, or a file cannot be read or written.
+        DigestMismatch: The parent was altered since it was opened.
+    """
+    target, own = Path(folder), dict(files or {})
+    _refuse_existing(target)
+    _refuse_if(target, sorted(set(own) - set(FILES)), "a bundle holds no {}")
+    inherited = set(parent.manifest.files) - set(own) - {CARD_FILE, *PLOT_FILES}
+    with _saying(target, "cannot be written"), _sibling(target) as draft:
+        for name in inherited:
+            shutil.copyfile(parent.path / name, draft / name)
+            found = file_digest(draft / name)
+            _compare(parent.path, name, expected=parent.manifest.files[name], found=found)
+        for name, content in own.items():
+            (draft / name).write_bytes(content)
+        return _put_in_place(draft, target, replace(manifest, parent=parent.digest))
 
 
 def file_digest(path: Path) -> str:
@@ -107,26 +156,106 @@ def file_digest(path: Path) -> str:
         return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _put_in_place(draft: Path, target: Path, manifest: Manifest) -> Bundle:
+    """Write the manifest of what is in the draft, and rename the draft."""
+    names = [name for name in FILES if (draft / name).is_file()]
+    whole = replace(manifest, files={name: file_digest(draft / name) for name in names})
+    digest = whole.digest
+    text = json.dumps(whole.to_json() | {"digest": digest}, indent=2, ensure_ascii=False)
+    (draft / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
+    try:
+        draft.rename(target)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            _refuse_existing(target)  # somebody was quicker
+        raise
+    return Bundle(target, whole, digest)
+
+
 def _read_manifest(folder: Path) -> tuple[Manifest, str]:
-    """The manifest and the digest that it states for itself."""
+    """The manifest, as its digest says it was written, and that digest."""
     try:
         data: Any = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-        version, digest = data["format"], data["digest"]
-    except FileNotFoundError as error:
-        raise BundleProblem(str(folder), f"no {MANIFEST_FILE} there") from error
-    except (ValueError, KeyError, TypeError) as error:
+        version, digest = data.pop("schema"), data.pop("digest")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BundleProblem(str(folder), _no_manifest(folder)) from error
+    except _MALFORMED as error:
         raise BundleProblem(str(folder), f"{MANIFEST_FILE} is not a manifest: {error!r}") from error
-    if version != FORMAT_VERSION:
-        raise BundleProblem(str(folder), f"format {version!r}; this release reads format {FORMAT_VERSION}")
+    if version != SCHEMA_VERSION:
+        raise BundleProblem(str(folder), _other_schema(version))
     try:
-        return Manifest.from_json(data), digest
-    except (ValueError, KeyError, TypeError) as error:
+        found = sha256(canonical_json(data | {"schema": version}))
+        manifest = Manifest.from_json(data)
+        written = manifest.digest
+    except _MALFORMED as error:
         raise BundleProblem(str(folder), f"{MANIFEST_FILE} is malformed: {error!r}") from error
+    _compare(folder, MANIFEST_FILE, expected=digest, found=found)
+    if written != found:  # something in it would be believed by nobody, or read by each in another way
+        problem = f"{MANIFEST_FILE} is malformed: it holds what schema {SCHEMA_VERSION} does not have"
+        raise BundleProblem(str(folder), problem)
+    return manifest, digest
 
 
-def _refuse_unless(folder: Path, offending: list[str], problem: str) -> None:
+def _no_manifest(folder: Path) -> str:
+    if (folder / _MANIFEST_OF_SCHEMA_1).is_file():
+        return (
+            f"{_MANIFEST_OF_SCHEMA_1} is of schema 1, which only older releases read; this one reads schema "
+            f"{SCHEMA_VERSION}: make the bundle anew"
+        )
+    return f"no {MANIFEST_FILE} there"
+
+
+def _other_schema(version: object) -> str:
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        return (
+            f"schema {version} is newer than this release, which reads schema {SCHEMA_VERSION}: "
+            "install the release that wrote it, or a later one"
+        )
+    return f"schema {version!r}; this release reads schema {SCHEMA_VERSION}"
+
+
+def _check_names(folder: Path, manifest: Manifest) -> None:
+    """What is there is what the manifest names, and what it names a bundle may hold."""
+    named, present = set(manifest.files), {entry.name for entry in folder.iterdir()} - {MANIFEST_FILE}
+    pickled = sorted(name for name in named | present if name.lower().endswith(_PICKLED))
+    _refuse_if(
+        folder, pickled, f"{{}} may be pickled, and what is can run code; weights are in {WEIGHTS_FILE}"
+    )
+    _refuse_if(folder, sorted(named - set(FILES)), "the manifest names {}, which no bundle holds")
+    _refuse_if(folder, sorted(set(REQUIRED_FILES) - named), "the manifest lacks {}")
+    _refuse_if(folder, sorted(named - present), "{} missing")
+    _refuse_if(folder, sorted(present - named), "{} not in the manifest")
+    home = folder.resolve()
+    every = sorted((*named, MANIFEST_FILE))
+    outside = [name for name in every if (folder / name).resolve().parent != home]
+    _refuse_if(folder, outside, "{} leads out of the folder")
+    _refuse_if(folder, [name for name in every if not (folder / name).is_file()], "{} is no plain file")
+
+
+def _refuse_code(folder: Path) -> None:
+    """A configuration may name Python files for transformers to fetch and run. We never do; here it is said."""
+    for name in _MAY_NAME_CODE:
+        try:
+            config = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError, RecursionError):
+            continue  # whoever needs it says so
+        if isinstance(config, dict) and config.get("auto_map"):
+            problem = (
+                f"{name} asks for code of its own (auto_map), which is never run; use a model without it"
+            )
+            raise BundleProblem(str(folder), problem)
+
+
+def _refuse_existing(target: Path) -> None:
+    if target.exists():
+        raise BundleProblem(str(target), "exists already, and a bundle is never overwritten")
+
+
+def _refuse_if(folder: Path, offending: list[str], problem: str) -> None:
     if offending:
-        raise BundleProblem(str(folder), problem.format(", ".join(offending)))
+        named = ", ".join(name if name.isprintable() else ascii(name) for name in offending[:_N_NAMED])
+        more = f" and {len(offending) - _N_NAMED} more" if len(offending) > _N_NAMED else ""
+        raise BundleProblem(str(folder), problem.format(named + more))
 
 
 def _compare(folder: Path, file: str, *, expected: str, found: str) -> None:
@@ -135,11 +264,22 @@ def _compare(folder: Path, file: str, *, expected: str, found: str) -> None:
 
 
 @contextmanager
+def _saying(folder: Path, what: str) -> Iterator[None]:
+    """Whatever the system refuses, in one line."""
+    try:
+        yield
+    except OSError as error:
+        where = "" if error.filename is None else f" ({error.filename})"
+        raise BundleProblem(str(folder), f"{what}: {error.strerror or error}{where}") from error
+
+
+@contextmanager
 def _sibling(target: Path) -> Iterator[Path]:
     """A draft folder beside the target, on the same filesystem; gone afterwards unless renamed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    draft.chmod(0o777 & ~_umask())
     try:
+        draft.chmod(0o777 & ~_umask())
         yield draft
     finally:
         shutil.rmtree(draft, ignore_errors=True)

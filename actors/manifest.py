@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,27 +19,29 @@ from numpy.typing import ArrayLike
 from actors.calibration import CalibrationMap, calibration_from_json
 from actors.pairs import PairTemplate
 from actors.policy import Policy
+from actors.rubric import Rubric
 
-FORMAT_VERSION = 1
+Value = TypeVar("Value")
+
+SCHEMA_VERSION = 2
 """Goes up when an older reader would misunderstand a bundle. Readers refuse any other."""
 
 _N_QUANTILES = 101
 
 
 @dataclass(frozen=True, slots=True)
-class LabelStatistics:
-    """The labels that the weights, the map and the policy rest on."""
+class RoleCount:
+    """The labels that one role had."""
 
-    n_train: int
-    """Pairs that the encoder learned from."""
-    n_train_severe: int
+    n_pairs: int
+    n_severe: int
     """Severe violations among them."""
-    n_calibration: int
-    """Pairs that the map was fitted on, none of them trained on."""
-    n_calibration_severe: int
-    """Severe violations among them."""
-    origin: str
-    """Where the labels come from, for a person."""
+    n_clusters: int
+    """Clusters of alike queries that they are of."""
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.n_severe <= self.n_pairs and 0 <= self.n_clusters <= self.n_pairs):
+            raise ValueError(f"not counts of labels: {self}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +81,21 @@ class Manifest:
     """Ceiling on the tokens of a pair, special tokens included; longer pairs are cut."""
     calibration: CalibrationMap
     policy: Policy
-    labels: LabelStatistics
     reference: ReferenceScores
+    rubric: Rubric
+    """The levels of the labels, and which are severe."""
+    roles: Mapping[str, RoleCount]
+    """What each role rests on, by `learn.roles.Role`: `train`, `map`, ...; empty where nothing was learned."""
+    origin: str
+    """Where the labels come from, for a person."""
+    data: Mapping[str, str] = field(default_factory=dict)
+    """Name of each label file to its `sha256:<hex>`."""
+    code: str = ""
+    """Digest of the code that learned, `sha256:<hex>`; empty where it is not known."""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    """What `learn.evaluate.Evaluation.to_json` says of the test role, plain data; empty where nobody measured."""
+    parent: str | None = None
+    """Digest of the bundle that this one was made from, with the same weights."""
     files: Mapping[str, str] = field(default_factory=dict)
     """File name to `sha256:<hex>`; filled in by `write_bundle`."""
 
@@ -92,14 +107,20 @@ class Manifest:
     def to_json(self) -> dict[str, Any]:
         """Plain data; `from_json` gives back an equal manifest."""
         return {
-            "format": FORMAT_VERSION,
+            "schema": SCHEMA_VERSION,
             "name": self.name,
             "template": self.template.to_json(),
             "max_tokens": self.max_tokens,
             "calibration": self.calibration.to_json(),
             "policy": self.policy.to_json(),
-            "labels": asdict(self.labels),
             "reference": {"n": self.reference.n, "quantiles": [float(q) for q in self.reference.quantiles]},
+            "rubric": self.rubric.to_json(),
+            "roles": {role: asdict(count) for role, count in self.roles.items()},
+            "origin": self.origin,
+            "data": dict(self.data),
+            "code": self.code,
+            "metrics": dict(self.metrics),
+            "parent": self.parent,
             "files": dict(self.files),
         }
 
@@ -108,15 +129,30 @@ class Manifest:
         """Read what `to_json` wrote. Raises ValueError, KeyError or TypeError for anything else."""
         reference = data["reference"]
         return cls(
-            name=data["name"],
+            name=_of(str, data["name"]),
             template=PairTemplate.from_json(data["template"]),
-            max_tokens=data["max_tokens"],
+            max_tokens=_of(int, data["max_tokens"]),
             calibration=calibration_from_json(data["calibration"]),
             policy=Policy.from_json(data["policy"]),
-            labels=LabelStatistics(**data["labels"]),
-            reference=ReferenceScores(n=reference["n"], quantiles=tuple(reference["quantiles"])),
+            reference=ReferenceScores(
+                _of(int, reference["n"]), tuple(float(q) for q in reference["quantiles"])
+            ),
+            rubric=Rubric.from_json(data["rubric"]),
+            roles={role: RoleCount(**count) for role, count in data["roles"].items()},
+            origin=_of(str, data["origin"]),
+            data=dict(data["data"]),
+            code=_of(str, data["code"]),
+            metrics=dict(data["metrics"]),
+            parent=None if data["parent"] is None else _of(str, data["parent"]),
             files=dict(data["files"]),
         )
+
+
+def _of(kind: type[Value], value: object) -> Value:
+    """The value, if it is of the kind; a flag is no number."""
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(f"{value!r} instead of {kind.__name__}")
+    return value
 
 
 def canonical_json(data: Mapping[str, Any]) -> bytes:

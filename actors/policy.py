@@ -26,19 +26,24 @@ class ActionCode(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Guarantee:
-    """At least `target` of what is pruned is a severe violation, with `confidence`."""
+    """At least `target` of what is pruned is a severe violation, with `confidence`: see `learn.guarantee`."""
 
     target: float
     """Precision of the prune, above 0 and at most 1."""
     confidence: float
-    """Probability that the promise holds over repeated calibrations, between 0 and 1."""
+    """Probability that the promise holds over repeated draws of the labelled clusters, between 0 and 1."""
+    cap: int
+    """Pruned pairs of one cluster that count, at least 1."""
 
     def __post_init__(self) -> None:
-        if not (0 < self.target <= 1 and 0 < self.confidence < 1):
-            raise ValueError(f"not a guarantee: target {self.target}, confidence {self.confidence}")
+        if not (0 < self.target <= 1 and 0 < self.confidence < 1 and self.cap >= 1):
+            raise ValueError(
+                f"not a guarantee: target {self.target}, confidence {self.confidence}, cap {self.cap}"
+            )
 
     def __str__(self) -> str:
-        return f"precision of prune >= {self.target:g} with confidence {self.confidence:g}"
+        counting = f"at most {self.cap} of a cluster counting"
+        return f"precision of prune >= {self.target:g} with confidence {self.confidence:g}, {counting}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,8 @@ class Policy:
     """How the thresholds came about, for a person: a sample and a method, or "set by hand"."""
     guarantee: Guarantee | None = None
     """None promises nothing."""
+    evidence: Mapping[str, Any] | None = None
+    """What `learn.threshold.Decision.to_json` says: trials, shares, estimates. None where it was set by hand."""
 
     def __post_init__(self) -> None:
         if not -math.inf < self.review <= self.prune:
@@ -82,18 +89,24 @@ class Policy:
             "rests_on": self.rests_on,
             "guarantee": "none"
             if promise is None
-            else {"target": float(promise.target), "confidence": float(promise.confidence)},
+            else {
+                "target": float(promise.target),
+                "confidence": float(promise.confidence),
+                "cap": promise.cap,
+            },
+            "evidence": None if self.evidence is None else dict(self.evidence),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Policy:
         """Read what `to_json` wrote. Raises ValueError, KeyError or TypeError for anything else."""
-        promise = data["guarantee"]
+        promise, evidence = data["guarantee"], data["evidence"]
         return cls(
             prune=_or_never(data["prune"]),
             review=_or_never(data["review"]),
             rests_on=data["rests_on"],
-            guarantee=None if promise == "none" else Guarantee(promise["target"], promise["confidence"]),
+            guarantee=None if promise == "none" else Guarantee(**promise),
+            evidence=None if evidence is None else dict(evidence),
         )
 
 

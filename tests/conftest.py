@@ -89,9 +89,10 @@ def base_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """
     from actors.bundle import write_bundle
     from actors.calibration import PlattMap
-    from actors.manifest import LabelStatistics, Manifest, ReferenceScores
+    from actors.manifest import Manifest, ReferenceScores
     from actors.pairs import PairTemplate, Part
     from actors.policy import Policy
+    from actors.rubric import SEVERE_OR_NOT
     from tests.model_folders import minilm_classifier
 
     return write_bundle(
@@ -106,8 +107,10 @@ def base_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
             max_tokens=64,
             calibration=PlattMap(slope=0.8, intercept=-0.5),
             policy=Policy(prune=2.0, review=0.0, rests_on="set by hand, for tests"),
-            labels=LabelStatistics(0, 0, 0, 0, "none: the head is random"),
             reference=ReferenceScores.of([-1.0, 0.0, 1.0]),
+            rubric=SEVERE_OR_NOT,
+            roles={},
+            origin="none: the head is random",
         ),
     )
 

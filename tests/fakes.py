@@ -19,9 +19,10 @@ import numpy as np
 
 from actors.bundle import Bundle, write_bundle
 from actors.calibration import PlattMap
-from actors.manifest import LabelStatistics, Manifest, ReferenceScores
+from actors.manifest import Manifest, ReferenceScores
 from actors.pairs import Fault, Fields, PairTemplate, Side, TextProblem
 from actors.policy import Policy
+from actors.rubric import SEVERE_OR_NOT
 from actors.scorer import Prepared, Scores
 from actors.tokens import Tokens
 from pipeline import link
@@ -272,8 +273,10 @@ def stand_in_bundle(folder: Path) -> Bundle:
             max_tokens=64,
             calibration=PlattMap(slope=1.0, intercept=0.0),
             policy=Policy(prune=2.0, review=1.0, rests_on="set by hand, for tests"),
-            labels=LabelStatistics(0, 0, 0, 0, "none"),
             reference=ReferenceScores.of([0.0, 1.0]),
+            rubric=SEVERE_OR_NOT,
+            roles={},
+            origin="none",
         ),
     )
 

@@ -29,4 +29,4 @@ def test_every_candidate_of_the_demo_ends_exactly_once_and_what_is_pruned_is_sev
     assert report["candidates"] >= n + 3  # a hundredth is malformed on purpose
     assert report["prune"] > 20
     assert report["prune_precision"] >= 0.85
-    assert (tmp_path / "demo-bundle" / "bundle.json").is_file()
+    assert (tmp_path / "demo-bundle" / "sluice.json").is_file()

@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.errors import DataRefused
+from actors.errors import BundleProblem, DataRefused
 from actors.learn.clusters import normal
+
+ROLES_FILE = "roles.json"
+"""Known to `actors.bundle`, too."""
 
 
 class Role(enum.StrEnum):
@@ -138,6 +143,31 @@ def assign(
 def digest(query: str) -> str:
     """Names a query without telling it: 16 hexadecimal digits of the SHA-256 of its normal form."""
     return hashlib.sha256(normal(query).encode()).hexdigest()[:16]
+
+
+def write_roles(folder: Path, roles: Roles) -> None:
+    """Write the roles' file into a folder."""
+    (folder / ROLES_FILE).write_text(json.dumps(roles.to_json()) + "\n", encoding="utf-8")
+
+
+def read_roles(folder: Path) -> Roles | None:
+    """The roles that a checked bundle records.
+
+    Args:
+        folder: The bundle's.
+
+    Returns:
+        The roles; None where it records none.
+
+    Raises:
+        BundleProblem: The file is malformed.
+    """
+    try:
+        return Roles.from_json(json.loads((folder / ROLES_FILE).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleProblem(str(folder), f"{ROLES_FILE} is malformed: {error!r}") from error
 
 
 def _uniform(text: str) -> float:

@@ -30,11 +30,11 @@ _MOST_CLUSTERS = 1 << 20
 class Wish:
     """What an operator asks of a policy."""
 
-    target: float
+    target: float = 0.95
     """Capped precision of the prune, above 0 and below 1."""
-    confidence: float
+    confidence: float = 0.95
     """Over all tries on the same labels, between 0 and 1."""
-    max_review_share: float
+    max_review_share: float = 0.05
     """Greatest share of traffic for people, from 0 to 1."""
     cap: int = 5
     """Pruned pairs of one cluster that count."""
@@ -97,8 +97,14 @@ class Decision:
 
     def to_policy(self) -> Policy:
         """The policy for a bundle; its guarantee is the target, never an estimate."""
-        guarantee = Guarantee(self.wish.target, self.wish.confidence) if self.promised else None
-        return Policy(prune=self.prune, review=self.review, rests_on=self.rests_on, guarantee=guarantee)
+        wish = self.wish
+        return Policy(
+            prune=self.prune,
+            review=self.review,
+            rests_on=self.rests_on,
+            guarantee=Guarantee(wish.target, wish.confidence, wish.cap) if self.promised else None,
+            evidence=self.to_json(),
+        )
 
     @property
     def rests_on(self) -> str:

@@ -25,9 +25,10 @@ from actors.errors import BundleProblem, ExtraMissing
 from actors.learn import apply
 from actors.learn.catalogue import Item, Kind, generate
 from actors.learn.vocabulary import Split
-from actors.manifest import FORMAT_VERSION, LabelStatistics, Manifest, ReferenceScores
+from actors.manifest import SCHEMA_VERSION, Manifest, ReferenceScores, RoleCount
 from actors.pairs import PairTemplate, Part, TextProblem
 from actors.policy import Policy
+from actors.rubric import SEVERE_OR_NOT
 
 if TYPE_CHECKING:
     from actors.learn.finetune import OnStep
@@ -113,8 +114,8 @@ def logits(bundle_path: Path, items: Sequence[Item]) -> NDArray[np.float64]:
 
 
 def bundle_name(sources: Sequence[Path]) -> str:
-    """A folder name that changes with any byte of the sources, and with the bundle format."""
-    digest = hashlib.sha256(str(FORMAT_VERSION).encode())
+    """A folder name that changes with any byte of the sources, and with the bundle's schema."""
+    digest = hashlib.sha256(str(SCHEMA_VERSION).encode())
     for source in sources:
         digest.update(source.read_bytes())
     return f"demo-{digest.hexdigest()[:12]}"
@@ -134,6 +135,10 @@ def _texts(item: Item) -> tuple[str, str]:
             return texts
 
 
+def _count(items: Sequence[Item]) -> RoleCount:
+    return RoleCount(len(items), sum(item.severe for item in items), len({item.theme for item in items}))
+
+
 def _calibrated(model_folder: Path, draft: Path, *, trained_on: Sequence[Item]) -> Manifest:
     """The manifest: map, thresholds and reference from themes that were not trained on."""
     items = generate(seed=_SEED, n=_N_CALIBRATION, split=Split.DEV)
@@ -144,14 +149,10 @@ def _calibrated(model_folder: Path, draft: Path, *, trained_on: Sequence[Item]) 
         max_tokens=MAX_TOKENS,
         calibration=PlattMap(),
         policy=Policy(prune=math.inf, review=math.inf, rests_on="nothing: a draft"),
-        labels=LabelStatistics(
-            n_train=len(trained_on),
-            n_train_severe=sum(item.severe for item in trained_on),
-            n_calibration=len(items),
-            n_calibration_severe=sum(item.severe for item in items),
-            origin="generated catalogue: drawn from a known probability",
-        ),
         reference=ReferenceScores.of([0.0]),
+        rubric=SEVERE_OR_NOT,
+        roles={"train": _count(trained_on), "map": _count(items)},
+        origin="generated catalogue: drawn from a known probability",
     )
     write_bundle(draft, model_folder=model_folder, manifest=unmapped)
     scores = logits(draft, items)

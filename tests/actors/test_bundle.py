@@ -7,9 +7,10 @@ import pytest
 from actors.bundle import Bundle, write_bundle
 from actors.calibration import PlattMap
 from actors.errors import BundleProblem, DigestMismatch
-from actors.manifest import FORMAT_VERSION, LabelStatistics, Manifest, ReferenceScores
+from actors.manifest import SCHEMA_VERSION, Manifest, ReferenceScores, canonical_json, sha256
 from actors.pairs import PairTemplate
 from actors.policy import Policy
+from actors.rubric import SEVERE_OR_NOT
 from tests.model_folders import model_stand_in
 
 MANIFEST = Manifest(
@@ -18,8 +19,10 @@ MANIFEST = Manifest(
     max_tokens=32,
     calibration=PlattMap(),
     policy=Policy(prune=2.0, review=1.0, rests_on="set by hand"),
-    labels=LabelStatistics(0, 0, 0, 0, "none"),
     reference=ReferenceScores.of([0.0]),
+    rubric=SEVERE_OR_NOT,
+    roles={},
+    origin="none",
 )
 
 
@@ -35,8 +38,15 @@ def bundle(tmp_path, model_folder):
 
 
 def edit_manifest(bundle, **changes):
-    file = bundle.path / "bundle.json"
+    file = bundle.path / "sluice.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def forge_manifest(bundle, **changes):
+    """As `edit_manifest`, with the digest that fits: by somebody who knows how."""
+    data = json.loads((bundle.path / "sluice.json").read_text()) | changes
+    del data["digest"]
+    edit_manifest(bundle, **changes, digest=sha256(canonical_json(data)))
 
 
 def test_what_was_written_can_be_opened_and_is_the_same(bundle):
@@ -46,7 +56,7 @@ def test_what_was_written_can_be_opened_and_is_the_same(bundle):
 
 def test_a_bundle_holds_the_model_and_the_tokenizer_and_nothing_else(bundle):
     assert {file.name for file in bundle.path.iterdir()} == {
-        "bundle.json",
+        "sluice.json",
         "model.safetensors",
         "config.json",
         "tokenizer.json",
@@ -79,7 +89,7 @@ def test_a_threshold_edited_by_hand_is_found(bundle):
     edit_manifest(bundle, policy=replace(MANIFEST.policy, prune=1.0).to_json())
     with pytest.raises(DigestMismatch) as caught:
         Bundle.open(bundle.path)
-    assert caught.value.file == "bundle.json"
+    assert caught.value.file == "sluice.json"
 
 
 def test_a_missing_and_a_surplus_file_are_named(bundle):
@@ -92,32 +102,38 @@ def test_a_missing_and_a_surplus_file_are_named(bundle):
         Bundle.open(bundle.path)
 
 
-def test_another_format_is_refused_before_anything_else_is_believed(bundle):
-    edit_manifest(bundle, format=FORMAT_VERSION + 1, policy="from the future")
-    with pytest.raises(BundleProblem, match=f"this release reads format {FORMAT_VERSION}"):
+def test_a_newer_schema_is_refused_before_anything_else_is_believed(bundle):
+    edit_manifest(bundle, schema=SCHEMA_VERSION + 1, policy="from the future")
+    with pytest.raises(BundleProblem, match=f"newer than this release, which reads schema {SCHEMA_VERSION}"):
         Bundle.open(bundle.path)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "\xff", '{"format": 1, "digest": "sha256:00"}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", "\xff", '{"schema": 2, "digest": "sha256:00"}'])
 def test_a_manifest_that_is_none_is_refused(bundle, text):
-    (bundle.path / "bundle.json").write_text(text, encoding="latin-1")
-    with pytest.raises(BundleProblem, match=r"bundle\.json is"):
+    (bundle.path / "sluice.json").write_text(text, encoding="latin-1")
+    with pytest.raises(BundleProblem, match=r"sluice\.json is"):
         Bundle.open(bundle.path)
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"policy": {"prune": 1}}, {"labels": {"n": 1}}, {"template": None}, {"files": {}}, {"calibration": []}],
+    [
+        {"policy": {"prune": 1}},
+        {"roles": {"train": {"n": 1}}},
+        {"template": None},
+        {"files": {}},
+        {"calibration": []},
+    ],
     ids=lambda changes: next(iter(changes)),
 )
 def test_a_manifest_with_a_malformed_part_is_refused(bundle, changes):
-    edit_manifest(bundle, **changes)
+    forge_manifest(bundle, **changes)
     with pytest.raises(BundleProblem):
         Bundle.open(bundle.path)
 
 
 def test_a_folder_without_a_manifest_is_no_bundle(tmp_path):
-    with pytest.raises(BundleProblem, match=r"no bundle\.json there"):
+    with pytest.raises(BundleProblem, match=r"no sluice\.json there"):
         Bundle.open(tmp_path / "nowhere")
 
 

@@ -5,7 +5,7 @@ import pytest
 from actors import errors
 
 EXAMPLES = [
-    errors.BundleProblem("bundles/demo", "no bundle.json there"),
+    errors.BundleProblem("bundles/demo", "no sluice.json there"),
     errors.DigestMismatch("bundles/demo", "config.json", "sha256:aa", "sha256:bb"),
     errors.CalibrationFailed("both kinds are needed", 0, 12),
     errors.DataRefused("labels.parquet, row 3", "unknown level 'x'"),

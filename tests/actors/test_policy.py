@@ -55,7 +55,8 @@ def test_no_logits_no_actions():
     [
         Policy(prune=2.0, review=0.5, rests_on="set by hand"),
         Policy(prune=math.inf, review=math.inf, rests_on="shadow"),
-        Policy(prune=3.25, review=0.1, rests_on="1,200 labels", guarantee=Guarantee(0.98, 0.95)),
+        Policy(prune=3.25, review=0.1, rests_on="1,200 labels", guarantee=Guarantee(0.98, 0.95, 5)),
+        Policy(prune=3.25, review=0.1, rests_on="1,200 labels", evidence={"trials": [{"e_value": None}]}),
     ],
 )
 def test_a_policy_survives_json(policy):
@@ -70,7 +71,15 @@ def test_thresholds_out_of_order_are_refused(prune, review):
         Policy(prune=prune, review=review, rests_on="x")
 
 
-@pytest.mark.parametrize(("target", "confidence"), [(0.0, 0.9), (1.1, 0.9), (0.9, 0.0), (0.9, 1.0)])
-def test_an_empty_promise_is_refused(target, confidence):
+@pytest.mark.parametrize(
+    "promise", [(0.0, 0.9, 5), (1.1, 0.9, 5), (0.9, 0.0, 5), (0.9, 1.0, 5), (0.9, 0.9, 0)]
+)
+def test_an_empty_promise_is_refused(promise):
     with pytest.raises(ValueError, match="not a guarantee"):
-        Guarantee(target, confidence)
+        Guarantee(*promise)
+
+
+def test_a_promise_says_how_many_of_a_cluster_count():
+    assert str(Guarantee(0.95, 0.9, 5)) == (
+        "precision of prune >= 0.95 with confidence 0.9, at most 5 of a cluster counting"
+    )

@@ -3,8 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from actors.errors import DataRefused
-from actors.learn.roles import SHARES, Role, Roles, assign, digest
+from actors.bundle import OPTIONAL_FILES
+from actors.errors import BundleProblem, DataRefused
+from actors.learn.roles import ROLES_FILE, SHARES, Role, Roles, assign, digest, read_roles, write_roles
 
 QUERIES = [f"query {i}" for i in range(1000)]
 NUMBERS = np.arange(1000)
@@ -81,3 +82,18 @@ def test_later_data_inherits_the_roles_and_what_was_trained_on_never_becomes_a_t
         None,
     ]
     assert roles.inherit(queries, np.array([0, 0, 0, 2, 3]))[:3] == [Role.TRAIN] * 3
+
+
+def test_a_bundle_records_its_roles(tmp_path):
+    assert ROLES_FILE in OPTIONAL_FILES
+    assert read_roles(tmp_path) is None
+    roles = assign(QUERIES, NUMBERS, RANDOM)
+    write_roles(tmp_path, roles)
+    assert read_roles(tmp_path) == roles
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"train": 1}'])
+def test_roles_that_are_none_are_refused(tmp_path, text):
+    (tmp_path / ROLES_FILE).write_text(text)
+    with pytest.raises(BundleProblem, match=r"roles\.json is malformed"):
+        read_roles(tmp_path)

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,6 +7,7 @@ from hypothesis import strategies as st
 
 from actors.learn.guarantee import Labelled, Promise
 from actors.learn.threshold import Wish, clusters_needed, decide, review_below
+from actors.policy import Policy
 
 WISH = Wish(target=0.9, confidence=0.95, max_review_share=0.1)
 
@@ -25,7 +28,9 @@ def test_a_clear_signal_gets_a_promise_and_review_stays_within_its_budget():
     policy = decision.to_policy()
 
     assert decision.promised
-    assert policy.guarantee.target == 0.9
+    assert (policy.guarantee.target, policy.guarantee.confidence, policy.guarantee.cap) == (0.9, 0.95, 5)
+    assert policy.evidence == decision.to_json()
+    assert Policy.from_json(json.loads(json.dumps(policy.to_json(), allow_nan=False))) == policy
     assert decision.traffic["prune"] > 0.05
     assert 0.09 < decision.traffic["review"] <= 0.1
     assert policy.review < policy.prune
@@ -47,6 +52,7 @@ def test_without_a_signal_nothing_is_pruned_and_it_says_what_it_would_take():
     policy = decision.to_policy()
 
     assert policy.guarantee is None
+    assert not policy.evidence["promised"]
     assert not (policy.decide(traffic.logit.astype(np.float32)) == 2).any()
     assert decision.traffic["prune"] == 0
     assert 0 < decision.traffic["review"] <= 0.1

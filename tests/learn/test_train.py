@@ -59,9 +59,9 @@ def test_it_promises_nothing_and_says_what_it_was_made_from(demo_bundle):
     manifest = demo_bundle.manifest
     assert manifest.policy.guarantee is None
     assert "by hand" in manifest.policy.rests_on
-    assert manifest.labels.n_train <= 5_000
+    assert manifest.roles["train"].n_pairs <= 5_000
     assert manifest.max_tokens <= 48
-    assert 0 < manifest.labels.n_calibration_severe < manifest.labels.n_calibration == manifest.reference.n
+    assert 0 < manifest.roles["map"].n_severe < manifest.roles["map"].n_pairs == manifest.reference.n
 
 
 def test_it_is_built_once_and_found_again(demo_bundle):
