@@ -307,11 +307,24 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
     try:
         settings = Settings(**sources.merged)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]) or "settings"
-        raise SettingsError(name, _problem(first["type"], first["msg"]), sources.of(name)) from error
+        raise refused(error, sources) from error
     settings._sources = sources  # noqa: SLF001 - set once, here, where they are read
     return settings
+
+
+def refused(error: ValidationError, sources: Sources) -> SettingsError:
+    """What pydantic found first, as an error of ours; to be raised.
+
+    Args:
+        error: What it raised.
+        sources: Where the settings came from.
+
+    Returns:
+        The error, with the setting and its place.
+    """
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"]) or "settings"
+    return SettingsError(name, _problem(first["type"], first["msg"]), sources.of(name))
 
 
 def _environment() -> dict[str, Any]:
@@ -331,6 +344,6 @@ def _typed(name: str, text: object) -> object:
 
 
 def _problem(kind: str, message: str) -> str:
-    if kind == "extra_forbidden":
+    if kind in {"extra_forbidden", "unexpected_keyword_argument"}:
         return "there is no such setting"
     return message.removeprefix("Value error, ")

@@ -1,0 +1,115 @@
+"""What `sluice learn` may be told: read once from a YAML file and `--set`, checked at once, frozen from then on.
+
+The values are those of `actors.learn` themselves, so that a setting and what it sets are described in one place;
+here is only which of them there are, and what a name that is none of them is answered with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, GetCoreSchemaHandler, PrivateAttr, ValidationError
+from pydantic.dataclasses import dataclass as checked
+from pydantic_core import CoreSchema
+
+from actors.learn.labels import Columns
+from actors.learn.recipe import Augmentation, Recipe, Teacher
+from actors.learn.roles import SHARES, Role
+from actors.learn.threshold import Wish
+from actors.pairs import PairTemplate
+from actors.rubric import SEVERE_OR_NOT, Rubric
+from pipeline.errors import SettingsError
+from pipeline.settings import Section, refused
+from pipeline.settings_sources import Sources
+
+
+class Closed:
+    """Marks a dataclass of `actors` as a group of settings: checked, and closed to unknown names."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
+        return handler(checked(source, config=ConfigDict(extra="forbid", frozen=True)))
+
+
+class Labels(Section):
+    """Where the labels are, and how they are to be read."""
+
+    paths: tuple[Path, ...] = ()
+    """Parquet or JSON lines."""
+    columns: Annotated[Columns, Closed] = Columns()
+    """Which column is what."""
+    rubric: Annotated[Rubric, Closed] = SEVERE_OR_NOT
+    """Levels with their gains, and which of them are severe."""
+    shares: dict[Role, Annotated[float, Field(ge=0)]] = Field(default_factory=lambda: dict(SHARES))
+    """Expected share of the clusters for each role."""
+    seed: int = 0
+    """Draws the roles."""
+    accept: tuple[str, ...] = ()
+    """Kinds of problems that the audit finds, and that training may pass."""
+
+
+class Model(Section):
+    """The encoder that is fine-tuned."""
+
+    name: str = "sluice"
+    """What people call the bundle."""
+    base: str = "sentence-transformers/all-MiniLM-L6-v2"
+    """Hub id or folder of a pretrained encoder."""
+    template: Annotated[PairTemplate, Closed] = PairTemplate()
+    """Which fields make up the two texts."""
+    prior: bool = True
+    """Whether what the words of a pair say is added to the encoder's logit."""
+
+
+class Policy(Section):
+    """What the operator asks of the thresholds."""
+
+    wish: Annotated[Wish, Closed] = Wish()
+    """The promise, and the share for people."""
+    traffic: Path | None = None
+    """A window of traffic that was not chosen by score, Parquet or JSON lines; null takes the pairs of the roles
+    that prove nothing, `dev` and `map`, for it."""
+
+
+class LearnSettings(Section):
+    """Everything that makes a bundle from labels."""
+
+    labels: Labels = Labels()
+    model: Model = Model()
+    recipe: Annotated[Recipe, Closed] = Recipe()
+    """How the encoder learns."""
+    teacher: Annotated[Teacher, Closed] = Teacher()
+    """Whom it learns from beside the labels."""
+    augment: Annotated[Augmentation, Closed] = Augmentation()
+    """What is made from the labelled pairs."""
+    policy: Policy = Policy()
+    _sources: Sources = PrivateAttr(default=Sources())
+
+    def refuse(self, setting: str, problem: str) -> SettingsError:
+        """The error for a setting that cannot be used, with the place that it came from; to be raised."""
+        return SettingsError(setting, problem, self._sources.of(setting))
+
+
+def load_learn(path: Path | None, overrides: Sequence[str] = ()) -> LearnSettings:
+    """Read the settings from a YAML file and `--set` overrides.
+
+    Args:
+        path: YAML file; None for the overrides and the defaults alone.
+        overrides: Each `dotted.name=value`; the value is read as YAML.
+
+    Returns:
+        The settings, checked and frozen.
+
+    Raises:
+        SettingsError: A file, name or value is wrong; it names the setting and where it came from.
+    """
+    environment: Mapping[str, Any] = {}  # that of a gate, whose names are others
+    sources = Sources.read(path, environment, overrides)
+    try:
+        settings = LearnSettings(**sources.merged)
+    except ValidationError as error:
+        raise refused(error, sources) from error
+    settings._sources = sources  # noqa: SLF001 - set once, here, where they are read
+    return settings
