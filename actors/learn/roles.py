@@ -106,7 +106,7 @@ def assign(
         queries: Texts, one for each labelled pair, n of them.
         cluster: The cluster of each, int `[n]`.
         random: Whether the pair is of a probability sample, bool `[n]`.
-        shares: Expected share of the clusters for each role; they are scaled to 1.
+        shares: Expected share of the clusters for each role; they are scaled to 1. One that is not named has none.
         seed: Another seed, another draw.
         source: Where the labels come from, for an error.
 
@@ -116,7 +116,7 @@ def assign(
     Raises:
         DataRefused: A role got no cluster.
     """
-    bounds = np.cumsum([shares[role] for role in Role])
+    bounds = np.cumsum([shares.get(role, 0.0) for role in Role])
     members: dict[int, set[str]] = {}
     chosen: set[int] = set()
     for query, number, sampled in zip(queries, cluster.tolist(), random.tolist(), strict=True):
@@ -129,7 +129,7 @@ def assign(
         drawn = list(Role)[int(np.searchsorted(bounds, place, side="right"))]
         roles[number] = Role.TRAIN if number in chosen else drawn
     counts = {role: sum(has is role for has in roles.values()) for role in Role}
-    empty = [role for role in Role if shares[role] and not counts[role]]
+    empty = [role for role in Role if shares.get(role) and not counts[role]]
     if empty:
         sampled_well = len(roles) - len(chosen)
         problem = (
