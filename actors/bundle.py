@@ -10,9 +10,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -104,8 +103,8 @@ def write_bundle(folder: Path | str, *, model_folder: Path | str, manifest: Mani
             be read or written.
     """
     target, source = Path(folder), Path(model_folder)
-    _refuse_existing(target)
     with _saying(target, "cannot be written"):
+        _refuse_existing(target)
         missing = [name for name in REQUIRED_FILES if not (source / name).is_file()]
         _refuse_if(source, missing, "{} missing in the model folder")
         _refuse_code(source)
@@ -137,17 +136,37 @@ def write_child(
         DigestMismatch: The parent was altered since it was opened.
     """
     target, own = Path(folder), dict(files or {})
-    _refuse_existing(target)
     _refuse_if(target, sorted(set(own) - set(FILES)), "a bundle holds no {}")
     inherited = set(parent.manifest.files) - set(own) - {CARD_FILE, *PLOT_FILES}
-    with _saying(target, "cannot be written"), _sibling(target) as draft:
-        for name in inherited:
-            shutil.copyfile(parent.path / name, draft / name)
-            found = file_digest(draft / name)
-            _compare(parent.path, name, expected=parent.manifest.files[name], found=found)
-        for name, content in own.items():
-            (draft / name).write_bytes(content)
-        return _put_in_place(draft, target, replace(manifest, parent=parent.digest))
+    with _saying(target, "cannot be written"):
+        _refuse_existing(target)
+        with _sibling(target) as draft:
+            for name in inherited:
+                shutil.copyfile(parent.path / name, draft / name)
+                found = file_digest(draft / name)
+                _compare(parent.path, name, expected=parent.manifest.files[name], found=found)
+            for name, content in own.items():
+                (draft / name).write_bytes(content)
+            _refuse_code(draft)
+            return _put_in_place(draft, target, replace(manifest, parent=parent.digest))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The model's configuration, `config.json` of a checked bundle.
+
+    Args:
+        folder: The bundle's.
+
+    Returns:
+        What it says.
+
+    Raises:
+        BundleProblem: It says nothing.
+    """
+    try:
+        return {**json.loads((folder / "config.json").read_text(encoding="utf-8"))}
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise BundleProblem(str(folder), f"config.json is malformed: {error!r}") from error
 
 
 def file_digest(path: Path) -> str:
@@ -174,11 +193,12 @@ def _put_in_place(draft: Path, target: Path, manifest: Manifest) -> Bundle:
 
 def _read_manifest(folder: Path) -> tuple[Manifest, str]:
     """The manifest, as its digest says it was written, and that digest."""
+    file = folder / MANIFEST_FILE
+    if not file.is_file():  # before it is read: a pipe would never end
+        raise BundleProblem(str(folder), _no_manifest(folder))
     try:
-        data: Any = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+        data: Any = json.loads(file.read_text(encoding="utf-8"))
         version, digest = data.pop("schema"), data.pop("digest")
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise BundleProblem(str(folder), _no_manifest(folder)) from error
     except _MALFORMED as error:
         raise BundleProblem(str(folder), f"{MANIFEST_FILE} is not a manifest: {error!r}") from error
     if version != SCHEMA_VERSION:
@@ -202,7 +222,11 @@ def _no_manifest(folder: Path) -> str:
             f"{_MANIFEST_OF_SCHEMA_1} is of schema 1, which only older releases read; this one reads schema "
             f"{SCHEMA_VERSION}: make the bundle anew"
         )
-    return f"no {MANIFEST_FILE} there"
+    return (
+        f"{MANIFEST_FILE} is no plain file"
+        if (folder / MANIFEST_FILE).exists()
+        else f"no {MANIFEST_FILE} there"
+    )
 
 
 def _other_schema(version: object) -> str:
@@ -277,15 +301,9 @@ def _saying(folder: Path, what: str) -> Iterator[None]:
 def _sibling(target: Path) -> Iterator[Path]:
     """A draft folder beside the target, on the same filesystem; gone afterwards unless renamed."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    draft = target.parent / f".sluice-{secrets.token_hex(8)}"
+    draft.mkdir()
     try:
-        draft.chmod(0o777 & ~_umask())
         yield draft
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

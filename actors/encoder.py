@@ -8,7 +8,6 @@ Importing this module imports torch, two seconds; whoever only prepares or decid
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Protocol
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from actors import bert
 from actors.batching import PaddedBatch
-from actors.bundle import WEIGHTS_FILE, Bundle
+from actors.bundle import WEIGHTS_FILE, Bundle, read_config
 from actors.errors import BundleProblem, DeviceMissing
 
 Classifier = Callable[[Tensor, Tensor | None, Tensor], Tensor]
@@ -53,15 +52,15 @@ class TorchBackend:
 
     Raises:
         DeviceMissing: The device is not on this machine.
-        BundleProblem: The weights are not those of a classifier of one output, or it has fewer positions
-            than the bundle's `max_tokens`.
+        BundleProblem: The configuration is malformed, the weights are not those of a classifier of one output, or
+            it has fewer positions than the bundle's `max_tokens`.
     """
 
     def __init__(self, bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> None:
         self._device = _device(device)
         if threads is not None:
             torch.set_num_threads(threads)
-        config = json.loads((bundle.path / "config.json").read_text(encoding="utf-8"))
+        config = read_config(bundle.path)
         n_positions = config.get("max_position_embeddings")
         if n_positions is not None and n_positions < bundle.manifest.max_tokens:
             raise BundleProblem(
@@ -124,5 +123,5 @@ def _load(bundle: Bundle, config: dict[str, Any], device: torch.device, products
         weights = safetensors.torch.load_file(bundle.path / WEIGHTS_FILE)
         exact = {name: tensor.to(device, torch.float32) for name, tensor in weights.items()}
         return bert.read_classifier(exact, config, products=products)
-    except (KeyError, ValueError, safetensors.SafetensorError) as error:
+    except (KeyError, ValueError, OSError, safetensors.SafetensorError) as error:
         raise BundleProblem(str(bundle.path), f"{WEIGHTS_FILE} does not fill the encoder: {error}") from error

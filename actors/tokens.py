@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,9 @@ import numpy as np
 import pyarrow as pa
 import tokenizers
 from numpy.typing import ArrayLike, NDArray
+
+from actors.bundle import read_config
+from actors.errors import BundleProblem
 
 _Int = TypeVar("_Int", np.int32, np.int8)
 
@@ -127,15 +129,20 @@ class PairTokenizer:
     Args:
         folder: The bundle's folder, which holds `tokenizer.json` and `config.json`.
         max_tokens: Ceiling on the tokens of a pair, special tokens included.
+
+    Raises:
+        BundleProblem: The tokenizer or the configuration is malformed, or `max_tokens` leaves no room for text.
     """
 
     def __init__(self, folder: Path, *, max_tokens: int) -> None:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # read by the Rust side at each call
-        self._tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_tokens, strategy="longest_first")
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        self._has_types = config.get("type_vocab_size", 0) > 1
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+            self._tokenizer.no_padding()
+            self._tokenizer.enable_truncation(max_tokens, strategy="longest_first")
+        except Exception as error:  # the Rust side raises nothing narrower
+            raise BundleProblem(str(folder), f"tokenizer.json cannot be used: {error}") from error
+        self._has_types = read_config(folder).get("type_vocab_size", 0) > 1
 
     def encode(self, pairs: Sequence[tuple[str, str]]) -> Tokens:
         """Tokenize, in order.

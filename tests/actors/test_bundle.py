@@ -1,10 +1,17 @@
+import errno
 import json
+import os
+import re
+import resource
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
-from actors.bundle import Bundle, write_bundle
+from actors.bundle import Bundle, file_digest, write_bundle, write_child
 from actors.calibration import PlattMap
 from actors.errors import BundleProblem, DigestMismatch
 from actors.manifest import SCHEMA_VERSION, Manifest, ReferenceScores, canonical_json, sha256
@@ -137,6 +144,114 @@ def test_a_folder_without_a_manifest_is_no_bundle(tmp_path):
         Bundle.open(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"schema": 3}, "schema 3 is newer than this release, which reads schema 2: install the release"),
+        ({"schema": 1}, "schema 1; this release reads schema 2"),
+        ({"schema": "2"}, "schema '2'; this release reads schema 2"),
+        ({"note": "x"}, "holds what schema 2 does not have"),
+        ({"policy": MANIFEST.policy.to_json() | {"also": 1}}, "holds what schema 2 does not have"),
+        ({"max_tokens": "32"}, "malformed"),
+        ({"name": chr(0xD800)}, "malformed"),
+        ({"files": {"config.json": "sha256:00"}}, r"lacks model\.safetensors, tokenizer\.json"),
+    ],
+    ids=str,
+)
+def test_what_a_manifest_cannot_say_is_refused_in_one_line(bundle, changes, problem):
+    edit_manifest(bundle, **changes) if "name" in changes else forge_manifest(bundle, **changes)
+    with pytest.raises(BundleProblem, match=problem) as refused:
+        Bundle.open(bundle.path)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ['{"schema": 2, "digest": "x", "max_tokens": NaN}', '{"a":' * 100_000])
+def test_json_that_is_none_is_refused(bundle, text):
+    (bundle.path / "sluice.json").write_text(text)
+    with pytest.raises(BundleProblem, match=r"sluice\.json is"):
+        Bundle.open(bundle.path)
+
+
+def test_a_bundle_of_an_older_release_is_refused_by_its_name(tmp_path):
+    (tmp_path / "bundle.json").write_text('{"format": 1}')
+    with pytest.raises(BundleProblem, match="schema 1, which only older releases read"):
+        Bundle.open(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pkl", "optimizer.PT", "weights.pth"])
+def test_what_may_be_pickled_is_refused_whether_the_manifest_names_it_or_not(bundle, name):
+    (bundle.path / name).write_bytes(b"\x80\x04N.")
+    with pytest.raises(BundleProblem, match=f"{name} may be pickled"):
+        Bundle.open(bundle.path)
+    forge_manifest(bundle, files=bundle.manifest.files | {name: file_digest(bundle.path / name)})
+    with pytest.raises(BundleProblem, match=f"{name} may be pickled"):
+        Bundle.open(bundle.path)
+
+
+@pytest.mark.parametrize(
+    "name", ["../config.json", "/etc/passwd", "a/b", "modeling.py", "adapter_config.json", ".."]
+)
+def test_a_file_that_no_bundle_holds_is_refused_though_the_manifest_names_it(bundle, name):
+    forge_manifest(bundle, files=bundle.manifest.files | {name: "sha256:00"})
+    with pytest.raises(BundleProblem, match=f"the manifest names {re.escape(name)}, which no bundle holds"):
+        Bundle.open(bundle.path)
+
+
+def test_many_surplus_files_make_one_line(bundle):
+    for name in ("a\nb", "c", "d", "e", "f"):
+        (bundle.path / name).write_text("surplus")
+    with pytest.raises(BundleProblem, match=r"'a\\nb', c, d and 2 more not in the manifest"):
+        Bundle.open(bundle.path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "sluice.json"])
+def test_a_link_that_leads_out_of_the_folder_is_refused_though_its_content_is_right(bundle, tmp_path, name):
+    (bundle.path / name).rename(tmp_path / "elsewhere")
+    (bundle.path / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BundleProblem, match=f"{name} leads out of the folder"):
+        Bundle.open(bundle.path)
+
+
+def test_a_bundle_may_be_opened_through_a_link_to_it(bundle, tmp_path):
+    (tmp_path / "current").symlink_to(bundle.path)
+    assert Bundle.open(tmp_path / "current").digest == bundle.digest
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("name", ["config.json", "sluice.json"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_refused_and_not_read(bundle, name, make):
+    (bundle.path / name).unlink()
+    make(bundle.path / name)
+    with pytest.raises(BundleProblem, match=f"{name} is no plain file"):
+        Bundle.open(bundle.path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+def test_a_model_with_code_of_its_own_is_neither_written_nor_opened(bundle, model_folder, tmp_path, name):
+    asking = json.dumps({"auto_map": {"AutoModel": "evil/repo--modeling.Evil"}})
+    (bundle.path / name).write_text(asking)
+    forge_manifest(bundle, files=bundle.manifest.files | {name: file_digest(bundle.path / name)})
+    with pytest.raises(BundleProblem, match=rf"{name} asks for code of its own \(auto_map\)"):
+        Bundle.open(bundle.path)
+    (model_folder / name).write_text(asking)
+    with pytest.raises(BundleProblem, match="auto_map"):
+        write_bundle(tmp_path / "new", model_folder=model_folder, manifest=MANIFEST)
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_the_system_refuses_to_read_is_said_in_one_line(bundle, monkeypatch):
+    with pytest.raises(BundleProblem, match="cannot be read: File name too long"):
+        Bundle.open("x" * 300)
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("actors.bundle.file_digest", refuse)
+    with pytest.raises(BundleProblem, match=r"cannot be read: Permission denied \(.*model\.safetensors\)$"):
+        Bundle.open(bundle.path)
+
+
 def test_a_bundle_is_never_overwritten(bundle, model_folder):
     with pytest.raises(BundleProblem, match="never overwritten"):
         write_bundle(bundle.path, model_folder=model_folder, manifest=replace(MANIFEST, name="other"))
@@ -155,3 +270,108 @@ def test_a_write_that_breaks_midway_leaves_no_half_bundle(model_folder, tmp_path
     with pytest.raises(UnicodeEncodeError):
         write_bundle(tmp_path / "bundles" / "one", model_folder=model_folder, manifest=unsayable)
     assert list((tmp_path / "bundles").iterdir()) == []
+
+
+@contextmanager
+def files_of_at_most(n_bytes):
+    """No process may write more into one file: as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("n_bytes", [10, 300], ids=["while the model is copied", "at the manifest"])
+def test_a_disk_that_is_full_leaves_nothing_and_is_said_in_one_line(bundle, model_folder, tmp_path, n_bytes):
+    for write in (
+        lambda to: write_bundle(to, model_folder=model_folder, manifest=MANIFEST),
+        lambda to: write_child(to, bundle, MANIFEST),
+    ):
+        with (
+            files_of_at_most(n_bytes),
+            pytest.raises(BundleProblem, match="cannot be written: File too large"),
+        ):
+            write(tmp_path / "full" / "one")
+        assert list((tmp_path / "full").iterdir()) == []
+
+
+def test_a_disk_without_space_is_said_in_its_words(model_folder, tmp_path, monkeypatch):
+    def full(source, target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(BundleProblem, match=r"^bundle .*: cannot be written: No space left on device$"):
+        write_bundle(tmp_path / "full" / "one", model_folder=model_folder, manifest=MANIFEST)
+
+
+def test_a_place_where_no_folder_can_be_is_said_in_one_line(model_folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BundleProblem, match="cannot be written: "):
+        write_bundle(tmp_path / "file" / "one", model_folder=model_folder, manifest=MANIFEST)
+
+
+def test_of_several_who_write_at_once_one_succeeds_and_the_others_are_told(model_folder, tmp_path):
+    target = tmp_path / "bundles" / "one"
+    together = threading.Barrier(8)
+
+    def write(number):
+        together.wait()
+        try:
+            return write_bundle(
+                target, model_folder=model_folder, manifest=replace(MANIFEST, name=f"{number}")
+            )
+        except BundleProblem as problem:
+            return str(problem)
+
+    with ThreadPoolExecutor(8) as pool:
+        said = list(pool.map(write, range(8)))
+    written = [one for one in said if isinstance(one, Bundle)]
+    assert [Bundle.open(target)] == written
+    assert sum("never overwritten" in one for one in said if isinstance(one, str)) == 7
+    assert [folder.name for folder in target.parent.iterdir()] == ["one"]
+
+
+# --- a child
+
+
+@pytest.fixture
+def full_bundle(tmp_path, model_folder):
+    """With a prior, roles, a card and a plot."""
+    for name in ("prior.json", "roles.json", "README.md", "scores.png"):
+        (model_folder / name).write_text(f"the parent's {name}")
+    return write_bundle(tmp_path / "bundles" / "parent", model_folder=model_folder, manifest=MANIFEST)
+
+
+def test_a_child_has_the_model_and_the_roles_of_its_parent_and_names_it(full_bundle, tmp_path):
+    manifest = replace(full_bundle.manifest, policy=Policy(prune=3.0, review=1.0, rests_on="another hand"))
+    child = write_child(tmp_path / "child", full_bundle, manifest)
+    assert Bundle.open(child.path) == child
+    assert child.manifest.parent == full_bundle.digest != child.digest
+    assert child.manifest.policy.prune == 3.0
+    about_the_parent = {"README.md", "scores.png"}
+    assert set(child.manifest.files) == set(full_bundle.manifest.files) - about_the_parent
+    assert all(
+        child.manifest.files[name] == full_bundle.manifest.files[name] for name in child.manifest.files
+    )
+
+
+def test_a_child_may_have_files_of_its_own(full_bundle, tmp_path):
+    own = {"README.md": b"about the child", "prior.json": b"{}"}
+    child = write_child(tmp_path / "child", full_bundle, MANIFEST, files=own)
+    assert {name: (child.path / name).read_bytes() for name in own} == own
+    with pytest.raises(BundleProblem, match=r"holds no \.\./x, modeling\.py"):
+        write_child(tmp_path / "other", full_bundle, MANIFEST, files={"../x": b"", "modeling.py": b""})
+
+
+def test_a_parent_that_was_altered_since_it_was_opened_has_no_child(full_bundle, tmp_path):
+    (full_bundle.path / "model.safetensors").write_text("other weights")
+    with pytest.raises(DigestMismatch, match=r"model\.safetensors was altered"):
+        write_child(tmp_path / "children" / "one", full_bundle, MANIFEST)
+    assert list((tmp_path / "children").iterdir()) == []
+
+
+def test_a_child_never_overwrites(full_bundle):
+    with pytest.raises(BundleProblem, match="never overwritten"):
+        write_child(full_bundle.path, full_bundle, MANIFEST)

@@ -57,6 +57,18 @@ def test_more_tokens_than_the_encoder_has_positions_are_refused(base_bundle):
         TorchBackend(stretched, device="cpu")
 
 
+def test_a_configuration_that_is_none_is_refused(base_bundle, tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    broken = write_bundle(
+        tmp_path / "broken",
+        model_folder=model_stand_in(model),
+        manifest=replace(base_bundle.manifest, files={}),
+    )
+    with pytest.raises(BundleProblem, match=r"config\.json is malformed"):
+        TorchBackend(broken, device="cpu")
+
+
 def test_weights_that_are_none_are_refused(base_bundle, tmp_path):
     model = tmp_path / "model"
     model.mkdir()

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.errors import BundleProblem
 from actors.tokens import PairTokenizer, Tokens
 
 rows = st.lists(st.lists(st.integers(0, 30_521), max_size=6), max_size=8)
@@ -95,3 +96,14 @@ def test_tokens_are_those_of_transformers_own_tokenizer(base_bundle, max_tokens)
     )
     ours = PairTokenizer(base_bundle.path, max_tokens=max_tokens).encode(pairs)
     assert as_lists(ours) == (theirs["input_ids"], theirs["token_type_ids"])
+
+
+@pytest.mark.parametrize(
+    ("file", "said"), [("tokenizer.json", "cannot be used"), ("config.json", "is malformed")]
+)
+def test_a_tokenizer_that_is_none_is_refused(base_bundle, tmp_path, file, said):
+    for name in ("tokenizer.json", "config.json"):
+        (tmp_path / name).write_bytes((base_bundle.path / name).read_bytes())
+    (tmp_path / file).write_text("[]")
+    with pytest.raises(BundleProblem, match=f"{file} {said}"):
+        PairTokenizer(tmp_path, max_tokens=64)
