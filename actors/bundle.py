@@ -83,7 +83,13 @@ class Bundle:
         return cls(folder, manifest, digest)
 
 
-def write_bundle(folder: Path | str, *, model_folder: Path | str, manifest: Manifest) -> Bundle:
+def write_bundle(
+    folder: Path | str,
+    *,
+    model_folder: Path | str,
+    manifest: Manifest,
+    files: Mapping[str, bytes] | None = None,
+) -> Bundle:
     """Make a bundle out of a model folder: whole, or not at all.
 
     Copies what a bundle may hold into a sibling folder, names it in the manifest by digest, and renames the
@@ -94,15 +100,17 @@ def write_bundle(folder: Path | str, *, model_folder: Path | str, manifest: Mani
         model_folder: A folder as `save_pretrained` writes it, with `REQUIRED_FILES` and perhaps some of
             `OPTIONAL_FILES`; other files are left behind.
         manifest: All but `files`, which is filled in here.
+        files: Contents by name, of `FILES`; they replace the model folder's or come in addition.
 
     Returns:
         The bundle that was written.
 
     Raises:
-        BundleProblem: The folder exists, the model folder lacks a file or names code of its own, or a file cannot
-            be read or written.
+        BundleProblem: The folder exists, the model folder lacks a file or names code of its own, a name is none of
+            a bundle's, or a file cannot be read or written.
     """
-    target, source = Path(folder), Path(model_folder)
+    target, source, own = Path(folder), Path(model_folder), dict(files or {})
+    _refuse_foreign(target, own)
     with _saying(target, "cannot be written"):
         _refuse_existing(target)
         missing = [name for name in REQUIRED_FILES if not (source / name).is_file()]
@@ -110,8 +118,9 @@ def write_bundle(folder: Path | str, *, model_folder: Path | str, manifest: Mani
         _refuse_code(source)
         with _sibling(target) as draft:
             for name in FILES:
-                if (source / name).is_file():
+                if name not in own and (source / name).is_file():
                     shutil.copyfile(source / name, draft / name)
+            _write_all(draft, own)
             return _put_in_place(draft, target, manifest)
 
 
@@ -136,7 +145,7 @@ def write_child(
         DigestMismatch: The parent was altered since it was opened.
     """
     target, own = Path(folder), dict(files or {})
-    _refuse_if(target, sorted(set(own) - set(FILES)), "a bundle holds no {}")
+    _refuse_foreign(target, own)
     inherited = set(parent.manifest.files) - set(own) - {CARD_FILE, *PLOT_FILES}
     with _saying(target, "cannot be written"):
         _refuse_existing(target)
@@ -145,8 +154,7 @@ def write_child(
                 shutil.copyfile(parent.path / name, draft / name)
                 found = file_digest(draft / name)
                 _compare(parent.path, name, expected=parent.manifest.files[name], found=found)
-            for name, content in own.items():
-                (draft / name).write_bytes(content)
+            _write_all(draft, own)
             _refuse_code(draft)
             return _put_in_place(draft, target, replace(manifest, parent=parent.digest))
 
@@ -173,6 +181,15 @@ def file_digest(path: Path) -> str:
     """`sha256:<hex>` of a file."""
     with path.open("rb") as file:
         return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _refuse_foreign(target: Path, own: Mapping[str, bytes]) -> None:
+    _refuse_if(target, sorted(set(own) - set(FILES)), "a bundle holds no {}")
+
+
+def _write_all(folder: Path, files: Mapping[str, bytes]) -> None:
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
 
 
 def _put_in_place(draft: Path, target: Path, manifest: Manifest) -> Bundle:

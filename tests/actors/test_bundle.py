@@ -365,6 +365,16 @@ def test_a_child_may_have_files_of_its_own(full_bundle, tmp_path):
         write_child(tmp_path / "other", full_bundle, MANIFEST, files={"../x": b"", "modeling.py": b""})
 
 
+def test_a_bundle_may_get_files_beside_those_of_its_model_folder(model_folder, tmp_path):
+    own = {"roles.json": b"{}", "README.md": b"# new\n"}
+    written = write_bundle(tmp_path / "b", model_folder=model_folder, manifest=MANIFEST, files=own)
+
+    assert (Bundle.open(written.path).path / "README.md").read_bytes() == b"# new\n"
+    with pytest.raises(BundleProblem, match="holds no modeling"):
+        write_bundle(tmp_path / "c", model_folder=model_folder, manifest=MANIFEST, files={"modeling.py": b""})
+    assert not (tmp_path / "c").exists()
+
+
 def test_a_parent_that_was_altered_since_it_was_opened_has_no_child(full_bundle, tmp_path):
     (full_bundle.path / "model.safetensors").write_text("other weights")
     with pytest.raises(DigestMismatch, match=r"model\.safetensors was altered"):
