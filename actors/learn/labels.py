@@ -12,7 +12,7 @@ import enum
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -173,6 +173,31 @@ def read_labels(paths: Sequence[Path], columns: Columns, rubric: Rubric) -> Labe
     return Labels(rubric, tuple(pairs), tuple(rows))
 
 
+def read_pairs(path: Path, columns: Columns) -> tuple[Pair, ...]:
+    """Read pairs that nobody labelled, such as a window of traffic, from Parquet or JSON lines.
+
+    Args:
+        path: A file ending in `.parquet`, `.jsonl`, `.ndjson` or `.json`.
+        columns: Which column is what; those of opinions are left alone, and that of clusters may be missing.
+
+    Returns:
+        A pair for each row, in order, equal ones too; without segments.
+
+    Raises:
+        DataRefused: The file cannot be read, lacks a column or holds no row; or a row has no text on a side.
+    """
+    table = _read(path)
+    texts = [*columns.query.values(), *columns.document.values()]
+    _refuse_absent(path, table, texts)
+    cluster = columns.cluster if columns.cluster in table.schema.names else None
+    named = replace(columns, cluster=cluster, segment=None)
+    rows = _rows(table.select(list(dict.fromkeys([*texts, *([cluster] if cluster else [])]))))
+    pairs = tuple(_pair(row, named, f"{path}, row {number}") for number, row in enumerate(rows, start=1))
+    if not pairs:
+        raise DataRefused(str(path), "there is no pair in it")
+    return pairs
+
+
 def _read(path: Path) -> pa.Table:
     try:
         if path.suffix == ".parquet":
@@ -188,12 +213,16 @@ def _refuse_missing(path: Path, table: pa.Table, columns: Columns) -> None:
     opinion = (columns.level, columns.p_severe, columns.source, columns.annotator, columns.sampling)
     single = (*opinion, columns.adjudicated, columns.cluster, columns.segment)
     wanted = [*columns.query.values(), *columns.document.values(), *(name for name in single if name)]
+    _refuse_absent(path, table, wanted)
+    if not (columns.level or columns.p_severe):
+        raise DataRefused(str(path), "name a column for level, or for p_severe")
+
+
+def _refuse_absent(path: Path, table: pa.Table, wanted: Sequence[str]) -> None:
     missing = sorted(set(wanted) - set(table.schema.names))
     if missing:
         there = ", ".join(table.schema.names)
         raise DataRefused(str(path), f"no column {', '.join(missing)}; map it to one of: {there}")
-    if not (columns.level or columns.p_severe):
-        raise DataRefused(str(path), "name a column for level, or for p_severe")
 
 
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:

@@ -60,6 +60,10 @@ class Roles:
         """Plain data; `from_json` gives back equal roles."""
         return {role.value: sorted(key for key, has in self.by_query.items() if has is role) for role in Role}
 
+    def to_bytes(self) -> bytes:
+        """The content of the roles' file."""
+        return (json.dumps(self.to_json()) + "\n").encode()
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Roles:
         """Read what `to_json` wrote. Raises ValueError, KeyError or TypeError for anything else."""
@@ -147,7 +151,7 @@ def digest(query: str) -> str:
 
 def write_roles(folder: Path, roles: Roles) -> None:
     """Write the roles' file into a folder."""
-    (folder / ROLES_FILE).write_text(json.dumps(roles.to_json()) + "\n", encoding="utf-8")
+    (folder / ROLES_FILE).write_bytes(roles.to_bytes())
 
 
 def read_roles(folder: Path) -> Roles | None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from actors.errors import DataRefused
 from actors.learn.clusters import clusters
-from actors.learn.labels import Labels, Settled
+from actors.learn.labels import Labels, Pair, Settled
 from actors.learn.roles import SHARES, Role, Roles, assign, digest
 from actors.pairs import Fields, PairTemplate, TextProblem
 
@@ -51,6 +51,21 @@ class People:
     def n_clusters(self) -> int:
         """Clusters that they are of."""
         return len(np.unique(self.cluster))
+
+    def where(self, rows: NDArray[np.bool_]) -> People:
+        """The rows that are true."""
+        places = np.flatnonzero(rows).tolist()
+        return People(
+            pair=self.pair[rows],
+            queries=[self.queries[i] for i in places],
+            documents=[self.documents[i] for i in places],
+            query=self.query[rows],
+            severe=self.severe[rows],
+            share_severe=self.share_severe[rows],
+            random=self.random[rows],
+            cluster=self.cluster[rows],
+            segment=None if self.segment is None else self.segment[rows],
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,9 +113,9 @@ class Sample:
             DataRefused: A pair cannot be read by the template, only some pairs declare a cluster, or the clusters
                 do not suffice for all roles.
         """
-        texts = [_compose(pair.query, pair.document, template, source) for pair in labels.pairs]
+        texts = compose(labels.pairs, template, source)
         query = [text for text, _ in texts]
-        cluster = _clusters(labels, query, source)
+        cluster = cluster_pairs(labels.pairs, query, source)
         settled = labels.settled
         # Drawn at random, for its people: a cluster without them can carry nothing but training.
         random = np.isin(cluster, cluster[settled.pair])
@@ -145,16 +160,45 @@ class Sample:
         )
 
 
-def _compose(query: Fields, document: Fields, template: PairTemplate, source: str) -> tuple[str, str]:
-    composed = template.compose(query, document, max_chars=MAX_CHARS)
-    if isinstance(composed, TextProblem):
-        fields = f"query fields {', '.join(query)}; document fields {', '.join(document)}"
-        raise DataRefused(source, f"a pair cannot be read by the template: {composed} ({fields})")
-    return composed
+def compose(pairs: Sequence[Pair], template: PairTemplate, source: str) -> list[tuple[str, str]]:
+    """The two texts of each pair, as the encoder reads them.
+
+    Args:
+        pairs: From a file.
+        template: The bundle's.
+        source: The file, for an error.
+
+    Returns:
+        Query text and document text of each.
+
+    Raises:
+        DataRefused: A pair cannot be read by the template.
+    """
+    found = []
+    for pair in pairs:
+        composed = template.compose(pair.query, pair.document, max_chars=MAX_CHARS)
+        if isinstance(composed, TextProblem):
+            fields = f"query fields {', '.join(pair.query)}; document fields {', '.join(pair.document)}"
+            raise DataRefused(source, f"a pair cannot be read by the template: {composed} ({fields})")
+        found.append(composed)
+    return found
 
 
-def _clusters(labels: Labels, query: Sequence[str], source: str) -> NDArray[np.int64]:
-    declared = [pair.cluster for pair in labels.pairs]
+def cluster_pairs(pairs: Sequence[Pair], query: Sequence[str], source: str) -> NDArray[np.int64]:
+    """The clusters that pairs declare, or else those of near-duplicate queries.
+
+    Args:
+        pairs: From a file, n of them.
+        query: Their composed query texts.
+        source: The file, for an error.
+
+    Returns:
+        A number for each pair, int64 `[n]`.
+
+    Raises:
+        DataRefused: Only some pairs declare a cluster.
+    """
+    declared = [pair.cluster for pair in pairs]
     lacking = sum(name is None for name in declared)
     if lacking == len(declared):
         return clusters(query)

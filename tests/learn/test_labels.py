@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from actors.errors import DataRefused
-from actors.learn.labels import Columns, Sampling, Source, read_labels
+from actors.learn.labels import Columns, Sampling, Source, read_labels, read_pairs
 from actors.rubric import Rubric
 
 RUBRIC = Rubric({"good": 1.0, "odd": 0.5, "bad": 0.0}, frozenset({"bad"}))
@@ -138,6 +138,37 @@ def test_a_file_that_is_none_is_refused(tmp_path):
             read_labels([tmp_path / name], COLUMNS, RUBRIC)
     with pytest.raises(DataRefused, match="cannot be read"):
         read_labels([tmp_path / "absent.parquet"], COLUMNS, RUBRIC)
+
+
+def test_pairs_that_nobody_labelled_are_read_row_by_row_with_the_clusters_that_are_there(written, tmp_path):
+    twice = read_pairs(written({"level": None, "who": "x"}, {})[0], COLUMNS)
+    bare = tmp_path / "bare.jsonl"
+    bare.write_text('{"q": "red kettle", "t": "Steel kettle", "b": null}\n')
+
+    assert [pair.cluster for pair in twice] == ["kettles", "kettles"]
+    assert read_pairs(bare, COLUMNS)[0].document == {"title": "Steel kettle"}
+    assert read_pairs(bare, COLUMNS)[0].cluster is None
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"q": "red kettle", "t": "Steel kettle"}', "no column b; map it to one of: q, t"),
+        ('{"q": " ", "t": "Steel kettle", "b": "Acme"}', "row 1: no text on the query side"),
+    ],
+)
+def test_pairs_that_cannot_be_used_are_refused_in_one_line(tmp_path, content, said):
+    path = tmp_path / "traffic.jsonl"
+    path.write_text(content + "\n")
+    with pytest.raises(DataRefused, match=said):
+        read_pairs(path, COLUMNS)
+
+
+def test_a_file_of_no_pair_is_refused(tmp_path):
+    path = tmp_path / "traffic.parquet"
+    pq.write_table(pa.table({name: pa.array([], pa.string()) for name in ("q", "t", "b")}), path)
+    with pytest.raises(DataRefused, match="no pair in it"):
+        read_pairs(path, COLUMNS)
 
 
 def test_real_shopping_pairs_are_read_with_their_nulls_and_lists(shopping_pairs):
