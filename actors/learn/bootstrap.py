@@ -52,6 +52,12 @@ class Estimate:
             "approximate": self.approximate,
         }
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Estimate:
+        """Read what `to_json` wrote. Raises KeyError for anything else."""
+        names = ("value", "low", "high", "n_clusters", "level")
+        return Estimate(*(data[name] for name in names))
+
     def __str__(self) -> str:
         if self.value is None:
             return "undefined"

@@ -25,6 +25,25 @@ from actors.learn.bootstrap import (
 )
 from actors.policy import ActionCode, Policy
 
+TITLES: Mapping[str, str] = {
+    "auc": "AUC",
+    "auc_within_query": "AUC within a query",
+    "average_precision": "average precision",
+    "share_prune": "coverage: pairs pruned",
+    "share_review": "pairs for review",
+    "share_pass": "pairs passed",
+    "severe_prune": "severe pairs pruned",
+    "severe_review": "severe pairs for review",
+    "severe_pass": "severe pairs passed",
+    "precision_capped": "precision of prune, capped",
+    "precision_pairs": "precision of prune, pairs",
+    "brier": "Brier score",
+    "calibration_slope": "calibration slope",
+    "calibration_intercept": "calibration intercept",
+    "expected_calibration_error": "expected calibration error",
+}
+"""What people call the figures, in the order to show them."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
@@ -75,6 +94,8 @@ class Evaluation:
     n_pairs: int
     n_severe: int
     n_clusters: int
+    cap: int
+    """Pruned pairs of one cluster that count, in `precision_capped`."""
     figures: Mapping[str, Estimate]
     """`auc`, `auc_within_query`, `average_precision`, and those of `metrics.Acted`."""
     reliability: reliability.Reliability
@@ -92,6 +113,7 @@ class Evaluation:
             "n_pairs": self.n_pairs,
             "n_severe": self.n_severe,
             "n_clusters": self.n_clusters,
+            "cap": self.cap,
             "figures": _plain(self.figures),
             "calibration": self.reliability.to_json(),
             "approximate": self.approximate,
@@ -117,6 +139,7 @@ def evaluate(judged: Judged, policy: Policy, calibration: CalibrationMap, *, cap
         n_pairs=len(judged.logit),
         n_severe=int(judged.severe.sum()),
         n_clusters=len(np.unique(judged.cluster)),
+        cap=cap,
         figures=interval_each(_ranking(judged, judged.logit) | acted.statistics, judged.cluster),
         reliability=reliability.judge(calibration.p_severe(judged.logit), judged.severe, judged.cluster),
         by_segment={

@@ -1,0 +1,308 @@
+"""A bundle's README: what people should know before they let it act, in the form of a Hugging Face model card.
+
+Promises that every number in it is one of the manifest's, measured or counted; that estimates are called so, and
+stand apart from what is promised; and that a bundle which promises nothing says so in large letters. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from actors.bundle import CARD_FILE, PLOT_FILES
+from actors.learn.bootstrap import ENOUGH_CLUSTERS, LEVEL, Estimate
+from actors.learn.evaluate import TITLES
+from actors.learn.roles import Role
+from actors.manifest import Manifest
+
+_FENCE = "---\n"
+_PURPOSE = {
+    Role.TRAIN: "the encoder learned from it",
+    Role.DEV: "early stop, choice of the recipe",
+    Role.MAP: "the calibration map was fitted on it",
+    Role.THRESHOLD: "the thresholds were tested on it",
+    Role.TEST: "it judged the bundle, and nothing else",
+}
+_CAPTIONS = (
+    "Found against stated probability, a tenth of the pairs to a point: right on the diagonal.",
+    "Logits of severe pairs and of others, with the thresholds.",
+    "Precision of prune against the share pruned, if the threshold were moved: an estimate.",
+)
+_BY_SEGMENT = ("auc", "share_prune", "precision_capped", "severe_pass")
+
+
+def card(manifest: Manifest, *, base_model: str | None = None, drawn_on: str | None = None) -> str:
+    """Write the README of a bundle.
+
+    Args:
+        manifest: The bundle's; only `files` may be missing.
+        base_model: Hub id of the encoder that was fine-tuned, where it is known.
+        drawn_on: Which pairs the plots beside it show; None where there are none.
+
+    Returns:
+        Markdown that begins with YAML, as the hub reads it.
+    """
+    sections = (
+        _front_matter(manifest, base_model),
+        f"# {_plain(manifest.name)}\n\n"
+        "A cross-encoder that reads a query and a document together and gives one number: how likely the pair is "
+        "a severe violation. It was made to act in a gate that prunes, reviews or passes candidates.",
+        _promise(manifest),
+        _meaning(manifest),
+        _use(manifest),
+        _labels(manifest),
+        _measured(manifest.metrics),
+        _calibration(manifest),
+        _segments(manifest.metrics),
+        _plots(drawn_on),
+        _provenance(manifest),
+    )
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def base_model_of(bundle: Path) -> str | None:
+    """The base model that a bundle's card names; None where it names none, or where there is no such card.
+
+    Args:
+        bundle: The bundle's folder.
+
+    Returns:
+        A hub id or another name.
+    """
+    try:
+        text = (bundle / CARD_FILE).read_text(encoding="utf-8")
+        front = yaml.safe_load(text.removeprefix(_FENCE).partition(_FENCE)[0])
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+    found = front.get("base_model") if isinstance(front, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _front_matter(manifest: Manifest, base_model: str | None) -> str:
+    metrics = _hub_metrics(manifest.metrics)
+    front: dict[str, Any] = {
+        "library_name": "transformers",
+        # Not text-ranking: there the higher score is the better document, here it is the worse.
+        "pipeline_tag": "text-classification",
+        "tags": ["cross-encoder", "sluice"],
+    }
+    if base_model is not None:
+        front["base_model"] = base_model
+    if metrics:
+        front["metrics"] = [metric["type"] for metric in metrics]
+        result = {
+            "task": {"type": "text-classification", "name": "severe or not"},
+            "dataset": {"type": "labels", "name": "the role test of its labels"},
+            "metrics": metrics,
+        }
+        front["model-index"] = [{"name": manifest.name, "results": [result]}]
+    return f"{_FENCE}{yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=1000)}{_FENCE.strip()}"
+
+
+def _hub_metrics(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    if not metrics:
+        return []
+    found = {
+        "roc_auc": metrics["figures"]["auc"]["value"],
+        "average_precision": metrics["figures"]["average_precision"]["value"],
+        "brier_score": metrics["calibration"]["brier"]["value"],
+    }
+    return [{"type": name, "value": round(value, 4)} for name, value in found.items() if value is not None]
+
+
+def _promise(manifest: Manifest) -> str:
+    policy, evidence = manifest.policy, manifest.policy.evidence or {}
+    if policy.guarantee is not None:
+        promise = policy.guarantee
+        said = (
+            "## What is promised\n\n"
+            f"**Precision of prune: at least {promise.target:g}, with a confidence of {promise.confidence:g}**, "
+            "over clusters of alike queries drawn as the labelled ones were; of each cluster at most "
+            f"{promise.cap} pruned pairs count. The confidence is over repeated draws of the labelled clusters. "
+            "Nothing else is promised: not the precision within a segment, not that over all pairs, and nothing "
+            "about review."
+        )
+    elif math.isfinite(policy.prune):
+        said = "# NOTHING IS PROMISED\n\nThis bundle prunes, and no precision was proven for its threshold."
+    else:
+        said = "# NOTHING IS PROMISED, AND NOTHING IS PRUNED\n\nNo threshold could be proven, so that none prunes."
+    needed = evidence.get("clusters_needed", {})
+    if policy.guarantee is None and needed:
+        said += (
+            f" A promise of {evidence['target']:g} at {evidence['confidence']:g} takes at least "
+            f"{needed['without_error']} labelled clusters full of prunes without a single error; there were "
+            f"{evidence['n_clusters']} labelled clusters."
+        )
+    return f"{said}\n\nThe thresholds rest on this: {_plain(policy.rests_on)}.\n\n{_thresholds(manifest)}"
+
+
+def _thresholds(manifest: Manifest) -> str:
+    policy = manifest.policy
+    shares = (policy.evidence or {}).get("traffic_shares", {})
+    rows = [
+        (action, _number(threshold), "" if action not in shares else f"{shares[action]:.2%} (estimate)")
+        for action, threshold in (("prune", policy.prune), ("review", policy.review), ("pass", -math.inf))
+    ]
+    return _table(("action", "logit from", "expected share of traffic"), rows)
+
+
+def _meaning(manifest: Manifest) -> str:
+    rubric = manifest.rubric
+    levels = ", ".join(
+        f"**{_plain(level)}** (severe)" if level in rubric.severe else _plain(level)
+        for level in rubric.levels
+    )
+    return (
+        "## What the score means\n\n"
+        "The logit is of severity: the higher, the worse. Thresholds act on it. The map turns it into P(severe), "
+        "the probability that people would give the pair a severe level; relevance is 1 minus that, for people to "
+        f"read. Levels of the labels: {levels}.\n\n"
+        f"The encoder reads at most {manifest.max_tokens} tokens of a pair: query fields "
+        f"{_fields(part.field for part in manifest.template.query)}; document fields "
+        f"{_fields(part.field for part in manifest.template.document)}."
+    )
+
+
+def _use(manifest: Manifest) -> str:
+    return (
+        "## Use\n\n"
+        "- Meant for a gate over candidates that look like its labels and its reference window "
+        f"({manifest.reference.n:,} pairs); what was measured below holds for such, and for nothing else.\n"
+        "- Not for ranking: it learned to tell severe pairs from all others, not good ones from better ones.\n"
+        "- Not for other languages, catalogues, fields or levels than those it was measured on, and not for "
+        "judgements about people.\n"
+        "- Not with thresholds of another bundle, and not in another numeric precision: both move the logits."
+    )
+
+
+def _labels(manifest: Manifest) -> str:
+    said = f"## Labels\n\n{_plain(manifest.origin)}"
+    counts = [
+        (role, f"{count.n_pairs:,}", f"{count.n_severe:,}", f"{count.n_clusters:,}", _purpose(role))
+        for role, count in manifest.roles.items()
+    ]
+    if counts:
+        said += "\n\nRoles are disjoint by cluster of alike queries.\n\n"
+        said += _table(("role", "pairs", "severe", "clusters", "what for"), counts)
+    if manifest.data:
+        said += "\n\n" + _table(("file", "digest"), [(name, f"`{of}`") for name, of in manifest.data.items()])
+    return said
+
+
+def _measured(metrics: Mapping[str, Any]) -> str:
+    if not metrics:
+        return "## Measured\n\nNobody measured this bundle on a test role."
+    rows = [
+        (TITLES.get(name, name.replace("_", " ")), str(Estimate.from_json(found)))
+        for name, found in metrics["figures"].items()
+    ]
+    acted = "share_prune" in metrics["figures"]
+    return (
+        "## Measured on the role test\n\n"
+        f"{metrics['n_pairs']:,} pairs, {metrics['n_severe']:,} of them severe, in {metrics['n_clusters']:,} "
+        f"clusters. Estimates, with intervals of {LEVEL:.0%} over drawn clusters{_approximate(metrics)}. "
+        + (
+            f"Where precision is capped, at most {metrics['cap']} prunes of a cluster count.\n\n"
+            if acted
+            else "Measured before these thresholds were set: what depends on them is left out.\n\n"
+        )
+        + _table(("what", "value [interval]"), rows)
+    )
+
+
+def _calibration(manifest: Manifest) -> str:
+    found = manifest.metrics.get("calibration")
+    if not found:
+        return ""
+    rows = [
+        (TITLES[name], str(Estimate.from_json(found[name])))
+        for name in ("brier", "calibration_slope", "calibration_intercept")
+    ]
+    rows.append(
+        (TITLES["expected_calibration_error"], f"{found['expected_calibration_error']:.3f} (a point)")
+    )
+    kind = manifest.calibration.to_json()["kind"]
+    return f"## Calibration\n\nThe map is {kind}.\n\n" + _table(("what", "value [interval]"), rows)
+
+
+def _segments(metrics: Mapping[str, Any]) -> str:
+    parts = metrics.get("by_segment")
+    if not parts:
+        return ""
+    rows = [
+        (
+            name or "(none)",
+            f"{part['n_pairs']:,}",
+            f"{part['n_severe']:,}",
+            f"{part['n_clusters']:,}",
+            *(_shown(part["figures"].get(figure)) for figure in _BY_SEGMENT),
+            _shown(part["calibration"]["brier"]),
+            _shown(part["calibration"]["calibration_slope"]),
+        )
+        for name, part in parts.items()
+    ]
+    heads = ("segment", "pairs", "severe", "clusters", *(TITLES[figure] for figure in _BY_SEGMENT))
+    table = _table((*heads, TITLES["brier"], TITLES["calibration_slope"]), rows)
+    return f"## By segment\n\nDescribed, not promised.\n\n{table}"
+
+
+def _plots(drawn_on: str | None) -> str:
+    if drawn_on is None:
+        return ""
+    shown = "\n\n".join(
+        f"![{caption}]({name})\n\n{caption}" for name, caption in zip(PLOT_FILES, _CAPTIONS, strict=True)
+    )
+    return f"## Plots\n\nDrawn on {drawn_on}.\n\n{shown}"
+
+
+def _provenance(manifest: Manifest) -> str:
+    quantiles = manifest.reference.quantiles
+    last = len(quantiles) - 1
+    marks = ", ".join(
+        f"{share}%: {quantiles[round(share / 100 * last)]:.3f}" for share in (1, 10, 50, 90, 99)
+    )
+    lines = [
+        "## Where it comes from, and how to check it",
+        f"- Reference distribution of logits, for drift: {manifest.reference.n:,} pairs; {marks}.",
+        f"- Code that learned: `{manifest.code}`." if manifest.code else "",
+        f"- Parent: `{manifest.parent}`, whose weights it shares." if manifest.parent else "",
+        "- `sluice bundle verify FOLDER` checks every file against `sluice.json` and prints the digest that "
+        "verdicts name. Weights are safetensors; no code in the folder is ever run.",
+    ]
+    return lines[0] + "\n\n" + "\n".join(line for line in lines[1:] if line)
+
+
+def _approximate(metrics: Mapping[str, Any]) -> str:
+    if not metrics["approximate"]:
+        return ""
+    return f", all approximate (~), as there are fewer than {ENOUGH_CLUSTERS} clusters"
+
+
+def _purpose(role: str) -> str:
+    return _PURPOSE.get(Role(role), "") if role in set(Role) else ""
+
+
+def _shown(found: Mapping[str, Any] | None) -> str:
+    return "" if found is None else str(Estimate.from_json(found))
+
+
+def _number(threshold: float) -> str:
+    return f"{threshold:.4f}" if math.isfinite(threshold) else "never" if threshold > 0 else "the rest"
+
+
+def _fields(names: Iterable[str]) -> str:
+    return ", ".join(f"`{_plain(name)}`" for name in names)
+
+
+def _plain(text: str) -> str:
+    """A text that cannot end its line or its cell."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(_plain(cell) for cell in line) + " |" for line in lines)
