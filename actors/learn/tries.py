@@ -1,7 +1,7 @@
 """What was tried on one set of labels: a file of JSON lines beside the bundles.
 
 Promises that no more is tried than was planned before the first try, which is what lets each try take an equal
-part of the chance to be wrong (see `threshold.Wish`). A try is one bundle's weights, target, confidence and cap.
+part of the chance to be wrong (see `threshold.Wish`). A try is one model, target, confidence and cap.
 The same try on a grown set of labels is the same try: the evidence of `guarantee` may be looked at as labels come
 in. A set with fewer clusters is not grown, and counts again. A try is on the disk before its labels are looked at,
 so one that was cut short counts as well; a line that was cut short was never looked at, and goes. A record is
@@ -21,8 +21,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from actors.bundle import CARD_FILE, PLOT_FILES
 from actors.errors import DataRefused, TriesSpent
 from actors.learn.threshold import Wish
+from actors.manifest import Manifest, canonical_json, sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Try:
     """One line of the record."""
 
     weights: str
-    """Digest of the bundle's weights."""
+    """Names what scored, see `scores_as`."""
     target: float
     confidence: float
     """The operator's, over all tries."""
@@ -48,7 +50,7 @@ class Try:
         """Describe a try that is about to be made.
 
         Args:
-            weights: Digest of the bundle's weights.
+            weights: Names what scores, see `scores_as`.
             wish: What is asked for.
             clusters: Names of the labelled clusters, in any order, repeated or not.
 
@@ -73,6 +75,28 @@ class Try:
         return all(getattr(self, name) == getattr(other, name) for name in _KEY)
 
 
+def scores_as(manifest: Manifest) -> str:
+    """Name all that a bundle's logits depend on: equal for bundles that differ in map, policy or words alone.
+
+    Args:
+        manifest: A bundle's, with its files.
+
+    Returns:
+        `sha256:<hex>`.
+    """
+    told_apart = {name: manifest.files[name] for name in sorted({*manifest.files} - _NOT_SCORING)}
+    return sha256(
+        canonical_json(
+            {
+                "files": told_apart,
+                "template": manifest.template.to_json(),
+                "max_tokens": manifest.max_tokens,
+            }
+        )
+    )
+
+
+_NOT_SCORING = {"roles.json", CARD_FILE, *PLOT_FILES}
 _KEY = ("weights", "target", "confidence", "cap")
 _BEGINNING = b'{"cap": '
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
+from actors.calibration import PlattMap
 from actors.errors import DataRefused, TriesSpent
 from actors.learn.threshold import Wish
-from actors.learn.tries import Try, begin, n_made
+from actors.learn.tries import Try, begin, n_made, scores_as
+from actors.manifest import Manifest, ReferenceScores
+from actors.pairs import PairTemplate
+from actors.policy import Policy
+from actors.rubric import SEVERE_OR_NOT
 
 WISH = Wish(0.95, 0.95, 0.05, n_tries=2)
 
@@ -103,3 +109,30 @@ def test_writers_at_once_do_not_exceed_the_plan(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(write, range(40))) == 5
     assert len(record.read_text().splitlines()) == 5
+
+
+def test_what_scores_is_named_by_all_that_a_logit_depends_on():
+    files = {
+        "model.safetensors": "sha256:a",
+        "prior.json": "sha256:b",
+        "README.md": "sha256:c",
+        "roles.json": "d",
+    }
+    manifest = Manifest(
+        name="one",
+        template=PairTemplate(),
+        max_tokens=72,
+        calibration=PlattMap(),
+        policy=Policy(1.0, 0.0, "set by hand, for tests"),
+        reference=ReferenceScores.of([0.0]),
+        rubric=SEVERE_OR_NOT,
+        roles={},
+        origin="none",
+        files=files,
+    )
+    told = {"policy": Policy(2.0, 0.0, "other"), "name": "two", "files": files | {"README.md": "sha256:e"}}
+    apart = ({"max_tokens": 64}, {"files": files | {"prior.json": "sha256:e"}})
+
+    assert scores_as(replace(manifest, **told)) == scores_as(manifest)
+    for change in apart:
+        assert scores_as(replace(manifest, **change)) != scores_as(manifest)
