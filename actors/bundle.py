@@ -75,8 +75,10 @@ class Bundle:
         """
         folder = Path(path)
         with _saying(folder, "cannot be read"):
-            manifest, digest = _read_manifest(folder)
-            _check_names(folder, manifest)
+            manifest, digest = read_manifest(folder)
+            present = {entry.name for entry in folder.iterdir()} - {MANIFEST_FILE}
+            check_names(folder, named=set(manifest.files), present=present)
+            _refuse_elsewhere(folder, manifest)
             for name, expected in manifest.files.items():
                 _compare(folder, name, expected=expected, found=file_digest(folder / name))
             _refuse_code(folder)
@@ -115,8 +117,7 @@ def write_bundle(
         _refuse_existing(target)
         missing = [name for name in REQUIRED_FILES if not (source / name).is_file()]
         _refuse_if(source, missing, "{} missing in the model folder")
-        _refuse_code(source)
-        with _sibling(target) as draft:
+        with draft_beside(target) as draft:
             for name in FILES:
                 if name not in own and (source / name).is_file():
                     shutil.copyfile(source / name, draft / name)
@@ -149,14 +150,72 @@ def write_child(
     inherited = set(parent.manifest.files) - set(own) - {CARD_FILE, *PLOT_FILES}
     with _saying(target, "cannot be written"):
         _refuse_existing(target)
-        with _sibling(target) as draft:
+        with draft_beside(target) as draft:
             for name in inherited:
                 shutil.copyfile(parent.path / name, draft / name)
                 found = file_digest(draft / name)
                 _compare(parent.path, name, expected=parent.manifest.files[name], found=found)
             _write_all(draft, own)
-            _refuse_code(draft)
             return _put_in_place(draft, target, replace(manifest, parent=parent.digest))
+
+
+def read_manifest(folder: Path) -> tuple[Manifest, str]:
+    """What a folder says that it is, and nothing of whether its files are so.
+
+    Args:
+        folder: The bundle's.
+
+    Returns:
+        The manifest, as its digest says it was written, and that digest.
+
+    Raises:
+        BundleProblem: There is none, or none of this schema.
+        DigestMismatch: It was altered.
+    """
+    with _saying(folder, "cannot be read"):
+        file = folder / MANIFEST_FILE
+        if not file.is_file():  # before it is read: a pipe would never end
+            raise BundleProblem(str(folder), _no_manifest(folder))
+        content = file.read_bytes()
+    try:
+        data: Any = json.loads(content)
+        version, digest = data.pop("schema"), data.pop("digest")
+    except _MALFORMED as error:
+        raise BundleProblem(str(folder), f"{MANIFEST_FILE} is not a manifest: {error!r}") from error
+    if version != SCHEMA_VERSION:
+        raise BundleProblem(str(folder), _other_schema(version))
+    try:
+        found = sha256(canonical_json(data | {"schema": version}))
+        manifest = Manifest.from_json(data)
+        written = manifest.digest
+    except _MALFORMED as error:
+        raise BundleProblem(str(folder), f"{MANIFEST_FILE} is malformed: {error!r}") from error
+    _compare(folder, MANIFEST_FILE, expected=digest, found=found)
+    if written != found:  # something in it would be believed by nobody, or read by each in another way
+        problem = f"{MANIFEST_FILE} is malformed: it holds what schema {SCHEMA_VERSION} does not have"
+        raise BundleProblem(str(folder), problem)
+    return manifest, digest
+
+
+def check_names(place: Path | str, *, named: set[str], present: set[str]) -> None:
+    """What is there is what the manifest names, and what it names a bundle may hold.
+
+    Args:
+        place: The bundle's folder or address.
+        named: Files in the manifest.
+        present: Files beside the manifest.
+
+    Raises:
+        BundleProblem: One is missing, surplus, pickled, or none of a bundle's.
+    """
+    pickled = sorted(name for name in named | present if name.lower().endswith(_PICKLED))
+    _refuse_if(
+        place, pickled, f"{{}} may be pickled, and what is can run code; weights are in {WEIGHTS_FILE}"
+    )
+    _refuse_if(place, sorted(named - set(FILES)), "the manifest names {}, which no bundle holds")
+    _refuse_if(place, sorted(set(REQUIRED_FILES) - named), "the manifest lacks {}")
+    _refuse_if(place, sorted(named - present), "{} missing")
+    _refuse_if(place, sorted(present - named), "{} not in the manifest")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -183,6 +242,25 @@ def file_digest(path: Path) -> str:
         return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@contextmanager
+def draft_beside(target: Path) -> Iterator[Path]:
+    """A new folder beside the target, on the same filesystem, to be renamed to it; gone afterwards otherwise.
+
+    Args:
+        target: What will be made; its parent is made if absent.
+
+    Yields:
+        The draft.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.parent / f".sluice-{secrets.token_hex(8)}"
+    draft.mkdir()
+    try:
+        yield draft
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
 def _refuse_foreign(target: Path, own: Mapping[str, bytes]) -> None:
     _refuse_if(target, sorted(set(own) - set(FILES)), "a bundle holds no {}")
 
@@ -194,6 +272,7 @@ def _write_all(folder: Path, files: Mapping[str, bytes]) -> None:
 
 def _put_in_place(draft: Path, target: Path, manifest: Manifest) -> Bundle:
     """Write the manifest of what is in the draft, and rename the draft."""
+    _refuse_code(draft)
     names = [name for name in FILES if (draft / name).is_file()]
     whole = replace(manifest, files={name: file_digest(draft / name) for name in names})
     digest = whole.digest
@@ -206,31 +285,6 @@ def _put_in_place(draft: Path, target: Path, manifest: Manifest) -> Bundle:
             _refuse_existing(target)  # somebody was quicker
         raise
     return Bundle(target, whole, digest)
-
-
-def _read_manifest(folder: Path) -> tuple[Manifest, str]:
-    """The manifest, as its digest says it was written, and that digest."""
-    file = folder / MANIFEST_FILE
-    if not file.is_file():  # before it is read: a pipe would never end
-        raise BundleProblem(str(folder), _no_manifest(folder))
-    try:
-        data: Any = json.loads(file.read_text(encoding="utf-8"))
-        version, digest = data.pop("schema"), data.pop("digest")
-    except _MALFORMED as error:
-        raise BundleProblem(str(folder), f"{MANIFEST_FILE} is not a manifest: {error!r}") from error
-    if version != SCHEMA_VERSION:
-        raise BundleProblem(str(folder), _other_schema(version))
-    try:
-        found = sha256(canonical_json(data | {"schema": version}))
-        manifest = Manifest.from_json(data)
-        written = manifest.digest
-    except _MALFORMED as error:
-        raise BundleProblem(str(folder), f"{MANIFEST_FILE} is malformed: {error!r}") from error
-    _compare(folder, MANIFEST_FILE, expected=digest, found=found)
-    if written != found:  # something in it would be believed by nobody, or read by each in another way
-        problem = f"{MANIFEST_FILE} is malformed: it holds what schema {SCHEMA_VERSION} does not have"
-        raise BundleProblem(str(folder), problem)
-    return manifest, digest
 
 
 def _no_manifest(folder: Path) -> str:
@@ -255,19 +309,8 @@ def _other_schema(version: object) -> str:
     return f"schema {version!r}; this release reads schema {SCHEMA_VERSION}"
 
 
-def _check_names(folder: Path, manifest: Manifest) -> None:
-    """What is there is what the manifest names, and what it names a bundle may hold."""
-    named, present = set(manifest.files), {entry.name for entry in folder.iterdir()} - {MANIFEST_FILE}
-    pickled = sorted(name for name in named | present if name.lower().endswith(_PICKLED))
-    _refuse_if(
-        folder, pickled, f"{{}} may be pickled, and what is can run code; weights are in {WEIGHTS_FILE}"
-    )
-    _refuse_if(folder, sorted(named - set(FILES)), "the manifest names {}, which no bundle holds")
-    _refuse_if(folder, sorted(set(REQUIRED_FILES) - named), "the manifest lacks {}")
-    _refuse_if(folder, sorted(named - present), "{} missing")
-    _refuse_if(folder, sorted(present - named), "{} not in the manifest")
-    home = folder.resolve()
-    every = sorted((*named, MANIFEST_FILE))
+def _refuse_elsewhere(folder: Path, manifest: Manifest) -> None:
+    home, every = folder.resolve(), sorted((*manifest.files, MANIFEST_FILE))
     outside = [name for name in every if (folder / name).resolve().parent != home]
     _refuse_if(folder, outside, "{} leads out of the folder")
     _refuse_if(folder, [name for name in every if not (folder / name).is_file()], "{} is no plain file")
@@ -292,11 +335,11 @@ def _refuse_existing(target: Path) -> None:
         raise BundleProblem(str(target), "exists already, and a bundle is never overwritten")
 
 
-def _refuse_if(folder: Path, offending: list[str], problem: str) -> None:
+def _refuse_if(place: Path | str, offending: list[str], problem: str) -> None:
     if offending:
         named = ", ".join(name if name.isprintable() else ascii(name) for name in offending[:_N_NAMED])
         more = f" and {len(offending) - _N_NAMED} more" if len(offending) > _N_NAMED else ""
-        raise BundleProblem(str(folder), problem.format(named + more))
+        raise BundleProblem(str(place), problem.format(named + more))
 
 
 def _compare(folder: Path, file: str, *, expected: str, found: str) -> None:
@@ -312,15 +355,3 @@ def _saying(folder: Path, what: str) -> Iterator[None]:
     except OSError as error:
         where = "" if error.filename is None else f" ({error.filename})"
         raise BundleProblem(str(folder), f"{what}: {error.strerror or error}{where}") from error
-
-
-@contextmanager
-def _sibling(target: Path) -> Iterator[Path]:
-    """A draft folder beside the target, on the same filesystem; gone afterwards unless renamed."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.parent / f".sluice-{secrets.token_hex(8)}"
-    draft.mkdir()
-    try:
-        yield draft
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)

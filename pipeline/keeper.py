@@ -16,6 +16,7 @@ from functools import partial
 from actors.bundle import Bundle
 from pipeline import link
 from pipeline.brake import Brake
+from pipeline.bundles import pin
 from pipeline.doors import Doors
 from pipeline.errors import BrokerUnreachable, OffsetsLost, TransientError
 from pipeline.execution import Execution, Outcome
@@ -74,7 +75,9 @@ class Keeper:
         # A gate that only observes trips nothing, or its day one would end with the brake on.
         max_share = gate.max_prune_share if gate.enforce else 1.0
         self._brake = Brake(max_share=max_share, window=gate.brake_window)
-        start = start or partial(Execution, settings=settings)
+        # An execution that found another bundle at the same place would score with it, or with parts of both.
+        pinned = settings.model_copy(update={"bundle": pin(settings.bundle, bundle.digest)})
+        start = start or partial(Execution, settings=pinned)
         self._supervisor = Supervisor(_budget(settings), start, self._metrics)
         self._assignment: Assignment | None = None
         self._ledger = Ledger(0, {})

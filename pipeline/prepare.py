@@ -16,12 +16,12 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from actors.errors import ActorError
 from actors.pairs import Fault
 from actors.scorer import Prepares
 from pipeline import link
+from pipeline.bundles import open_with
 from pipeline.codec import Limits, Origins, Work, decode, pack_work
-from pipeline.errors import BundleRefused, FatalError, SettingsError, TransientError, Undecodable
+from pipeline.errors import FatalError, SettingsError, TransientError, Undecodable
 from pipeline.kafka.reader import RangeReader, Reader
 from pipeline.records import Candidates, Claim, Reason, Record, Rejected, Stage
 from pipeline.settings import Settings
@@ -203,11 +203,8 @@ def load_class(name: str) -> Callable[..., Any]:
 
 
 def _open_preparer(settings: Settings) -> Prepares:
-    open_preparer = load_class(settings.pool.preparer)
-    try:
-        preparer: Prepares = open_preparer(settings.bundle, max_chars=settings.limits.max_chars)
-    except ActorError as error:
-        raise BundleRefused(str(error)) from error
+    opener = partial(load_class(settings.pool.preparer), max_chars=settings.limits.max_chars)
+    preparer: Prepares = open_with(opener, settings.bundle)
     return preparer
 
 

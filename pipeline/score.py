@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 
 from actors.bundle import Bundle
-from actors.errors import ActorError
 from actors.scorer import Scores, ScoresPairs
 from actors.tokens import Tokens
 from pipeline import link
+from pipeline.bundles import open_with
 from pipeline.codec import (
     Limits,
     Origins,
@@ -34,7 +34,6 @@ from pipeline.codec import (
     pack_outputs,
     unpack_work,
 )
-from pipeline.errors import BundleRefused
 from pipeline.prepare import Prepared, load_class
 from pipeline.records import Mode, Reason, Rejected, Settled, TopicPartition
 from pipeline.settings import Settings
@@ -172,14 +171,11 @@ def build(settings: Settings) -> Score:
 
 
 def _open_scorer(settings: Settings) -> Any:  # noqa: ANN401 - a class that the settings name
-    open_scorer = load_class(settings.pool.scorer)
     pool = settings.pool
-    try:
-        return open_scorer(
-            settings.bundle, threads=ceil(pool.cpus_per_replica), budget_tokens=pool.budget_tokens
-        )
-    except ActorError as error:
-        raise BundleRefused(str(error)) from error
+    opener = partial(
+        load_class(pool.scorer), threads=ceil(pool.cpus_per_replica), budget_tokens=pool.budget_tokens
+    )
+    return open_with(opener, settings.bundle)
 
 
 def _open_trial(settings: Settings) -> Callable[[Tokens], Scores]:

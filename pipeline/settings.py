@@ -256,8 +256,9 @@ class Settings(BaseSettings):
         use_attribute_docstrings=True,
     )
 
-    bundle: Path
-    """Folder of the bundle that scores."""
+    bundle: str
+    """The bundle that scores: a folder, the same on every node; an address that fsspec knows (s3://...); or
+    hf://owner/name@revision. After it #sha256:... says which digest it must have. See docs/bundle-format.md."""
     kafka: dict[str, Any] = Field(default={"bootstrap_servers": "127.0.0.1:9092"})
     """Handed to every Kafka client: addresses, TLS, SASL; names are kafka-python's."""
     topics: Topics = Topics()

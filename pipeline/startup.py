@@ -9,9 +9,7 @@ import logging
 from collections.abc import Mapping
 
 from actors.bundle import Bundle
-from actors.errors import ActorError
-from pipeline import codec
-from pipeline.errors import BundleRefused
+from pipeline import bundles, codec
 from pipeline.kafka import topics
 from pipeline.publisher import Destination
 from pipeline.records import Route
@@ -21,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def open_bundle(settings: Settings) -> Bundle:
-    """Open the bundle, every digest checked.
+    """Open the bundle, every digest checked; one that is elsewhere is fetched first.
 
     Args:
         settings: Of the gate.
@@ -33,10 +31,7 @@ def open_bundle(settings: Settings) -> Bundle:
         BundleRefused: It must not be used.
         SettingsError: Its longest pair does not fit `pool.budget_tokens`.
     """
-    try:
-        bundle = Bundle.open(settings.bundle)
-    except ActorError as error:
-        raise BundleRefused(str(error)) from error
+    bundle = bundles.open_with(Bundle.open, settings.bundle)
     longest, budget = bundle.manifest.max_tokens, settings.pool.budget_tokens
     if longest > budget:
         problem = f"{budget} tokens hold no pair of this bundle, which has up to {longest}; allow as many"

@@ -51,7 +51,7 @@ class Bench:
         self, bundle: Bundle, *, end: int = 10, until_drained: bool = False, **sections: Any
     ) -> None:
         sections.setdefault("publish", {"linger_s": 0})
-        self.settings = Settings(bundle=bundle.path, http={"port": 0}, **sections)
+        self.settings = Settings(bundle=str(bundle.path), http={"port": 0}, **sections)
         self.end = end
         self.bad: set[int] = set()
         self.answers = False
@@ -640,6 +640,24 @@ def test_the_pool_is_let_go_when_idle_and_brought_back_when_candidates_come(bund
         bench.turn(session, lambda: len(bench.executions) == 2 and bench.execution.handed)
         bench.give(bench.execution.handed)
         bench.turn(session, lambda: bench.committed == 5)
+
+
+def test_executions_score_with_the_bundle_that_the_gate_opened(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that was replaced while the gate ran gave its next replicas another model."""
+    given: list[Settings] = []
+
+    def start(number: int, settings: Settings) -> FakeExecution:
+        given.append(settings)
+        return FakeExecution(number)
+
+    monkeypatch.setattr("pipeline.keeper.Execution", start)
+    keeper = Keeper(Settings(bundle=str(bundle.path)), {}, bundle)
+    keeper._supervisor.tend(wanted=True, n_out=0)
+    (settings,) = given
+    assert settings.bundle == f"{bundle.path}#{bundle.digest}"
+    assert Settings.model_validate_json(settings.model_dump_json(by_alias=True)) == settings
 
 
 def test_failed_starts_say_nothing_about_the_claims_that_were_handed_out_meanwhile(bundle: Bundle) -> None:

@@ -225,7 +225,7 @@ def test_what_kills_the_preparer_kills_a_process_of_its_own(tmp_path: Path) -> N
 
 def real(tmp_path: Path, reader: ListReader) -> Prepare:
     """As the settings describe it, but that it reads from a list."""
-    settings = Settings(bundle=tmp_path, pool={"preparer": "tests.fakes:PoisonPreparer"})
+    settings = Settings(bundle=str(tmp_path), pool={"preparer": "tests.fakes:PoisonPreparer"})
     built = prepare.build(settings)
     built._reader = reader
     return built
@@ -243,7 +243,7 @@ def test_it_is_built_as_the_settings_say() -> None:
 
 def test_a_bundle_that_must_not_be_used_is_refused(tmp_path) -> None:
     with pytest.raises(BundleRefused, match=str(tmp_path)):
-        prepare.build(Settings(bundle=tmp_path))
+        prepare.build(Settings(bundle=str(tmp_path)))
 
 
 @pytest.mark.parametrize("name", ["no.such:Class", "tests.fakes:NoSuch", "nonsense", ""])

@@ -53,7 +53,7 @@ def test_what_crosses_is_one_row_of_bytes() -> None:
 def test_on_a_real_engine_claims_come_back_and_the_end_is_clean(ray_address: str, tmp_path: Path) -> None:
     """The broker is away, so each claim comes back unread: through source, Prepare and Score all the same."""
     settings = Settings(
-        bundle=stand_in_bundle(tmp_path).path,
+        bundle=str(stand_in_bundle(tmp_path).path),
         kafka={"bootstrap_servers": "127.0.0.1:1", "bootstrap_timeout_ms": 200},
         pool={"preparer": "tests.fakes:ArithmeticPreparer", "scorer": "tests.fakes:ArithmeticScorer"},
         ray={"address": ray_address},

@@ -198,7 +198,7 @@ def test_a_condemned_message_without_candidates_is_not_tried(bundle: Bundle) -> 
 
 
 def test_a_trial_scores_as_the_replica_does_and_survives_its_rows(bundle: Bundle) -> None:
-    settings = Settings(bundle=bundle.path, pool={"scorer": "tests.fakes:PoisonScorer"})
+    settings = Settings(bundle=str(bundle.path), pool={"scorer": "tests.fakes:PoisonScorer"})
     stage = score.build(settings)
     texts = [50, PoisonScorer.EXITS, 150, PoisonScorer.IS_KILLED, 250]
     settled = settle_condemned(stage, batch(*texts))
@@ -221,13 +221,13 @@ def test_what_is_no_work_is_passed_on(bundle: Bundle) -> None:
 
 
 def test_it_is_built_as_the_settings_say(bundle: Bundle) -> None:
-    settings = Settings(bundle=bundle.path, pool={"scorer": "tests.fakes:ArithmeticScorer"})
+    settings = Settings(bundle=str(bundle.path), pool={"scorer": "tests.fakes:ArithmeticScorer"})
     settled = settle(score.build(settings), 150)
     (output,) = outputs_of(settled.outputs)
     assert orjson.loads(output.value or b"")["bundle"] == bundle.digest
 
 
 def test_a_bundle_that_must_not_be_used_is_refused(tmp_path: Path) -> None:
-    settings = Settings(bundle=tmp_path, pool={"scorer": "tests.fakes:ArithmeticScorer"})
+    settings = Settings(bundle=str(tmp_path), pool={"scorer": "tests.fakes:ArithmeticScorer"})
     with pytest.raises(BundleRefused, match=str(tmp_path)):
         score.build(settings)
