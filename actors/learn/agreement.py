@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.learn.bootstrap import Estimate, interval
-from actors.learn.labels import Labels, Sampling, Source
+from actors.learn.labels import Label, Labels, Sampling, Settled, Source
 from actors.learn.metrics import share
 
 MOST_COUPLES = 100
@@ -94,15 +94,34 @@ def judge_against_people(
     settled = labels.settled
     severe = dict(zip(settled.pair.tolist(), settled.severe.tolist(), strict=True))
     found: dict[str, list[int]] = {}
-    for row in labels.rows:
-        by_judge = row.source is Source.JUDGE and row.annotator == annotator
-        if by_judge and row.level is not None and row.sampling is Sampling.RANDOM and row.pair in severe:
+    for row in overlaps(labels, settled).get(annotator, ()):
+        if row.level is not None:
             found.setdefault(row.level, []).append(row.pair)
     return {
         level: interval(share(np.array([severe[pair] for pair in found[level]])), cluster[found[level]])
         for level in labels.rubric.levels
         if level in found
     }
+
+
+def overlaps(labels: Labels, settled: Settled) -> dict[str, list[Label]]:
+    """What judges say of pairs on which people have spoken too, and which a random sample gave to both.
+
+    Args:
+        labels: All labels.
+        settled: `labels.settled`.
+
+    Returns:
+        A judge's rows by its name, in the order read; a judge without such pairs has an empty list.
+    """
+    sampled = set(settled.pair[settled.random].tolist())
+    found: dict[str, list[Label]] = {}
+    for row in labels.rows:
+        if row.source is Source.JUDGE:
+            rows = found.setdefault(row.annotator, [])
+            if row.sampling is Sampling.RANDOM and row.pair in sampled:
+                rows.append(row)
+    return found
 
 
 def _by_pair(labels: Labels) -> dict[int, dict[str, int]]:

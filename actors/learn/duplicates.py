@@ -3,7 +3,7 @@
 Promises time in proportion to the pairs: texts meet through hashes of their words, never each with each. What
 counts as alike: queries of one group (`clusters` finds them) and documents that share four of five distinct words.
 Such documents meet with a probability of 0.98 at least, the same ones in every run; identical ones always. 100,000
-pairs with documents of 60 words took 8 s on an AMD EPYC, in one group or in thousands, and 14 s if all nearly match.
+pairs with documents of 60 words took 8 s on an AMD EPYC, in one group or in thousands, 14 s if all nearly match.
 Source of the hashing: Broder, "On the resemblance and containment of documents" (1997); of the bands: Leskovec,
 Rajaraman and Ullman, Mining of Massive Datasets (third edition, 2020), section 3.4. Needs the `train` extra.
 """

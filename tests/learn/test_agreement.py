@@ -119,14 +119,15 @@ def test_a_judge_is_compared_level_by_level_on_random_pairs_only():
         rows.append(label(i, "bad" if i % 3 else "good"))
         rows.append(label(i, "bad", "gpt", Source.JUDGE))
     chosen = [label(60, "good"), label(60, "bad", "gpt", Source.JUDGE, Sampling.BY_SCORE)]
+    chosen += [label(62, "good", sampling=Sampling.BY_SCORE), label(62, "bad", "gpt", Source.JUDGE)]
     everything = labels(*rows, *chosen, label(61, "odd", "gpt", Source.JUDGE))
-    found = judge_against_people(everything, np.arange(62), "gpt")
+    found = judge_against_people(everything, np.arange(63), "gpt")
 
     assert set(found) == {"bad"}
     assert found["bad"].value == pytest.approx(2 / 3)
     assert found["bad"].low < 2 / 3 < found["bad"].high
     assert found["bad"].n_clusters == 60
-    assert judge_against_people(everything, np.arange(62), "other") == {}
+    assert judge_against_people(everything, np.arange(63), "other") == {}
 
 
 def test_it_is_plain_data():
