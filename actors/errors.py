@@ -111,6 +111,23 @@ class ExtraMissing(ActorError):
         return f"no module {self.module!r} here; install what this needs with: pip install 'sluice[{self.extra}]'"
 
 
+class TrainingStopped(ActorError):
+    """A run that cannot go on.
+
+    Args:
+        folder: Where its states are.
+        problem: What happened, and what would be right.
+    """
+
+    def __init__(self, folder: str, problem: str) -> None:
+        super().__init__(folder, problem)
+        self.folder = folder
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"training stopped, its states are in {self.folder}: {self.problem}"
+
+
 class TriesSpent(ActorError):
     """One more try on the same labels than was planned.
 

