@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from actors.errors import ActorError
-from pipeline.commands import broker, demo, learn, produce, reconcile, run, status, topics
+from pipeline.commands import broker, bundle, demo, learn, produce, reconcile, run, status, topics
 from pipeline.errors import SluiceError
 
 EXIT_TRANSIENT = 75  # EX_TEMPFAIL, as Fenced
@@ -34,6 +34,7 @@ app.command()(broker.broker)
 app.command()(demo.demo)
 app.add_typer(topics.app)
 app.add_typer(learn.app)
+app.add_typer(bundle.app)
 
 
 def main() -> None:

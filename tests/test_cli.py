@@ -13,6 +13,7 @@ from pipeline.cli import app
 
 ROOT = Path(__file__).parents[1]
 VERBS = ["run", "status", "reconcile", "produce", "broker", "demo", "topics create", "learn threshold"]
+VERBS += ["bundle verify", "bundle show", "bundle diff"]
 
 
 def sluice(*arguments: str) -> subprocess.CompletedProcess[str]:

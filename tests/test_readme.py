@@ -13,7 +13,14 @@ import typer.main
 from pipeline.cli import app
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/wire-format.md"]
+PAGES = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/wire-format.md",
+    "docs/bundle-format.md",
+]
 README = (ROOT / "README.md").read_text()
 
 

@@ -1,0 +1,173 @@
+"""`sluice bundle …`: whether a bundle is whole, what it says, and how it differs from another."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from actors.bundle import Bundle
+from actors.difference import Differing, differences
+from actors.learn.bootstrap import Estimate
+from actors.manifest import SCHEMA_VERSION, Manifest
+from pipeline.bundles import local_bundle
+from pipeline.commands.options import Json
+
+EXIT_DIFFERENT = 1
+_MOST_LINES = 12
+_MOST_CHARS = 80
+
+app = typer.Typer(name="bundle", help="The bundle that a gate scores with.", no_args_is_help=True)
+
+Address = Annotated[
+    str, typer.Argument(help="A folder, an address such as s3://…, or hf://owner/name@revision.")
+]
+
+
+@app.callback()
+def group() -> None:
+    """The bundle that a gate scores with."""
+
+
+@app.command()
+def verify(address: Address, *, as_json: Json = False) -> None:
+    """Check every file of a bundle against its digest.
+
+    Exit code 65, with one line that says why, where anything is missing, surplus, altered, pickled, of a newer
+    schema, or brings code of its own.
+
+    Example: `sluice bundle verify out/demo-bundle`
+    """
+    bundle = Bundle.open(local_bundle(address))
+    if as_json:
+        report = {"address": address, "digest": bundle.digest, "schema": SCHEMA_VERSION}
+        typer.echo(json.dumps(report | {"files": dict(bundle.manifest.files)}))
+    else:
+        typer.echo(f"{address}: whole, {len(bundle.manifest.files)} files, {bundle.digest}")
+
+
+@app.command()
+def show(address: Address, *, as_json: Json = False) -> None:
+    """Say what a bundle is: its promise, its thresholds, what they rest on, and how it was measured.
+
+    Checks every file first, as `verify` does. `--json` gives the whole manifest.
+
+    Example: `sluice bundle show out/demo-bundle`
+    """
+    bundle = Bundle.open(local_bundle(address))
+    if as_json:
+        typer.echo(json.dumps(bundle.manifest.to_json() | {"digest": bundle.digest}))
+    else:
+        _show(bundle)
+
+
+@app.command()
+def diff(one: Address, other: Address, *, as_json: Json = False) -> None:
+    """Say what differs between two bundles: files, template, map, thresholds, promise, data, metrics.
+
+    Checks both first, as `verify` does. Exit code 1 when they differ.
+
+    Example: `sluice bundle diff out/before out/after`
+    """
+    left, right = Bundle.open(local_bundle(one)), Bundle.open(local_bundle(other))
+    found = differences(left.manifest, right.manifest)
+    if as_json:
+        typer.echo(json.dumps({"one": left.digest, "other": right.digest, "differences": _by_part(found)}))
+    elif found:
+        _show_differences(found)
+    else:
+        typer.echo(f"equal: {left.digest}")
+    if found:
+        raise typer.Exit(EXIT_DIFFERENT)
+
+
+def _by_part(found: list[Differing]) -> dict[str, dict[str, list[Any]]]:
+    parts: dict[str, dict[str, list[Any]]] = {}
+    for difference in found:
+        parts.setdefault(difference.part, {})[difference.what] = [difference.one, difference.other]
+    return parts
+
+
+def _show(bundle: Bundle) -> None:
+    manifest, console = bundle.manifest, Console(soft_wrap=True, highlight=False)
+    console.print(manifest.name, style="bold", markup=False)
+    for name, fact in _facts(bundle):
+        console.print(f"{name}: {fact}", markup=False)
+    if manifest.roles:
+        roles = Table(title="labels by role")
+        for column in ("role", "pairs", "severe", "clusters"):
+            roles.add_column(column, justify="left" if column == "role" else "right")
+        for role, count in manifest.roles.items():
+            roles.add_row(escape(role), f"{count.n_pairs:,}", f"{count.n_severe:,}", f"{count.n_clusters:,}")
+        console.print(roles)
+    figures = list(_figures(manifest.metrics))
+    if figures:
+        measured = Table(title="estimates on the test role, not promised")
+        measured.add_column("what")
+        measured.add_column("value [interval]", justify="right")
+        for name, text in figures:
+            measured.add_row(escape(name), escape(text))
+        console.print(measured)
+
+
+def _facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
+    manifest = bundle.manifest
+    policy, rubric = manifest.policy, manifest.rubric
+    yield "digest", bundle.digest
+    yield "parent", manifest.parent or "none"
+    yield "schema", str(SCHEMA_VERSION)
+    yield "promise", str(policy.guarantee or "none")
+    yield "prune", _from(manifest, policy.prune)
+    yield "review", _from(manifest, policy.review)
+    yield "rests on", policy.rests_on
+    yield (
+        "rubric",
+        ", ".join(f"{level} (severe)" if level in rubric.severe else level for level in rubric.levels),
+    )
+    yield "longest pair", f"{manifest.max_tokens} tokens"
+    yield "labels from", manifest.origin
+    for name, digest in manifest.data.items():
+        yield "label file", f"{name} {digest}"
+    yield "code", manifest.code or "not known"
+    yield "files", ", ".join(manifest.files)
+
+
+def _from(manifest: Manifest, threshold: float) -> str:
+    if not math.isfinite(threshold):
+        return "never"
+    relevance = float(manifest.calibration.relevance(np.array([threshold]))[0])
+    return f"from logit {threshold:.4f}, which is relevance {relevance:.3f}"
+
+
+def _figures(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What `Evaluation.to_json` wrote, as far as it is there."""
+    for name in ("n_pairs", "n_severe", "n_clusters"):
+        if name in metrics:
+            yield name.removeprefix("n_"), f"{metrics[name]:,}"
+    calibration = {name: one for name, one in metrics.get("calibration", {}).items() if name != "bins"}
+    for name, one in {**metrics.get("figures", {}), **calibration}.items():
+        with suppress(KeyError, TypeError):
+            yield name.replace("_", " "), str(Estimate.from_json(one))
+
+
+def _show_differences(found: list[Differing]) -> None:
+    console = Console(soft_wrap=True, highlight=False)
+    for part, facts in _by_part(found).items():
+        console.print(part, style="bold")
+        for what, (one, other) in list(facts.items())[:_MOST_LINES]:
+            console.print(f"  {what}: {_brief(one)} -> {_brief(other)}", markup=False)
+        if len(facts) > _MOST_LINES:
+            console.print(f"  and {len(facts) - _MOST_LINES} more: --json has all")
+
+
+def _brief(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _MOST_CHARS else text[: _MOST_CHARS - 1] + "…"
