@@ -45,7 +45,7 @@ FILES = (*REQUIRED_FILES, *OPTIONAL_FILES)
 _MANIFEST_OF_SCHEMA_1 = "bundle.json"
 _PICKLED = (".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth")
 _MAY_NAME_CODE = ("config.json", "tokenizer_config.json")
-_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _N_NAMED = 3
 
 

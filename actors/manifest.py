@@ -11,17 +11,16 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from actors.calibration import CalibrationMap, calibration_from_json
+from actors.kinds import of_kind, texts
 from actors.pairs import PairTemplate
 from actors.policy import Policy
 from actors.rubric import Rubric
-
-Value = TypeVar("Value")
 
 SCHEMA_VERSION = 2
 """Goes up when an older reader would misunderstand a bundle. Readers refuse any other."""
@@ -43,6 +42,11 @@ class RoleCount:
         if not (0 <= self.n_severe <= self.n_pairs and 0 <= self.n_clusters <= self.n_pairs):
             raise ValueError(f"not counts of labels: {self}")
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RoleCount:
+        """Read the fields by name. Raises ValueError, KeyError or TypeError for anything else."""
+        return cls(*(of_kind(int, data[name]) for name in ("n_pairs", "n_severe", "n_clusters")))
+
 
 @dataclass(frozen=True, slots=True)
 class ReferenceScores:
@@ -52,6 +56,11 @@ class ReferenceScores:
     """Pairs scored."""
     quantiles: tuple[float, ...]
     """Logits at evenly spaced probabilities from 0 to 1, ascending."""
+
+    def __post_init__(self) -> None:
+        values = np.array(self.quantiles, np.float64)
+        if self.n < 1 or not len(values) or not np.isfinite(values).all() or (np.diff(values) < 0).any():
+            raise ValueError("a reference distribution needs scores, and quantiles that rise")
 
     @classmethod
     def of(cls, logits: ArrayLike) -> ReferenceScores:
@@ -99,6 +108,10 @@ class Manifest:
     files: Mapping[str, str] = field(default_factory=dict)
     """File name to `sha256:<hex>`; filled in by `write_bundle`."""
 
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise ValueError(f"no pair has at most {self.max_tokens} tokens")
+
     @property
     def digest(self) -> str:
         """`sha256:<hex>` over the canonical JSON: the bundle's identity."""
@@ -129,30 +142,23 @@ class Manifest:
         """Read what `to_json` wrote. Raises ValueError, KeyError or TypeError for anything else."""
         reference = data["reference"]
         return cls(
-            name=_of(str, data["name"]),
+            name=of_kind(str, data["name"]),
             template=PairTemplate.from_json(data["template"]),
-            max_tokens=_of(int, data["max_tokens"]),
+            max_tokens=of_kind(int, data["max_tokens"]),
             calibration=calibration_from_json(data["calibration"]),
             policy=Policy.from_json(data["policy"]),
             reference=ReferenceScores(
-                _of(int, reference["n"]), tuple(float(q) for q in reference["quantiles"])
+                of_kind(int, reference["n"]), tuple(float(q) for q in reference["quantiles"])
             ),
             rubric=Rubric.from_json(data["rubric"]),
-            roles={role: RoleCount(**count) for role, count in data["roles"].items()},
-            origin=_of(str, data["origin"]),
-            data=dict(data["data"]),
-            code=_of(str, data["code"]),
+            roles={role: RoleCount.from_json(count) for role, count in data["roles"].items()},
+            origin=of_kind(str, data["origin"]),
+            data=texts(data["data"]),
+            code=of_kind(str, data["code"]),
             metrics=dict(data["metrics"]),
-            parent=None if data["parent"] is None else _of(str, data["parent"]),
-            files=dict(data["files"]),
+            parent=None if data["parent"] is None else of_kind(str, data["parent"]),
+            files=texts(data["files"]),
         )
-
-
-def _of(kind: type[Value], value: object) -> Value:
-    """The value, if it is of the kind; a flag is no number."""
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError(f"{value!r} instead of {kind.__name__}")
-    return value
 
 
 def canonical_json(data: Mapping[str, Any]) -> bytes:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from actors.kinds import of_kind
+
 Fields = Mapping[str, str]
 """One side of a candidate. A flat string arrives as the one field `text`."""
 
@@ -116,9 +118,11 @@ class PairTemplate:
     def from_json(cls, data: Mapping[str, Any]) -> PairTemplate:
         """Read what `to_json` wrote. Raises ValueError, KeyError or TypeError for anything else."""
         return cls(
-            query=tuple(Part(field, label) for field, label in data["query"]),
-            document=tuple(Part(field, label) for field, label in data["document"]),
-            separator=data["separator"],
+            query=tuple(Part(of_kind(str, field), of_kind(str, label)) for field, label in data["query"]),
+            document=tuple(
+                Part(of_kind(str, field), of_kind(str, label)) for field, label in data["document"]
+            ),
+            separator=of_kind(str, data["separator"]),
         )
 
 

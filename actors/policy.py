@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from actors.kinds import of_kind
+
 
 class ActionCode(enum.IntEnum):
     """The policy's answer in a column of int8; harsher is higher."""
@@ -40,6 +42,11 @@ class Guarantee:
             raise ValueError(
                 f"not a guarantee: target {self.target}, confidence {self.confidence}, cap {self.cap}"
             )
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Guarantee:
+        """Read the fields by name. Raises ValueError, KeyError or TypeError for anything else."""
+        return cls(float(data["target"]), float(data["confidence"]), of_kind(int, data["cap"]))
 
     def __str__(self) -> str:
         counting = f"at most {self.cap} of a cluster counting"
@@ -104,8 +111,8 @@ class Policy:
         return cls(
             prune=_or_never(data["prune"]),
             review=_or_never(data["review"]),
-            rests_on=data["rests_on"],
-            guarantee=None if promise == "none" else Guarantee(**promise),
+            rests_on=of_kind(str, data["rests_on"]),
+            guarantee=None if promise == "none" else Guarantee.from_json(promise),
             evidence=None if evidence is None else dict(evidence),
         )
 

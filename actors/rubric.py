@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from actors.kinds import of_kind
+
 
 @dataclass(frozen=True, slots=True)
 class Rubric:
@@ -42,7 +44,9 @@ class Rubric:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Rubric:
         """Read what `to_json` wrote. Raises ValueError, KeyError or TypeError for anything else."""
-        return cls({level: float(gain) for level, gain in data["gains"]}, frozenset(data["severe"]))
+        return cls(
+            {of_kind(str, level): float(gain) for level, gain in data["gains"]}, frozenset(data["severe"])
+        )
 
 
 SEVERE_OR_NOT = Rubric({"fine": 1.0, "severe": 0.0}, frozenset({"severe"}))

@@ -13,10 +13,10 @@ import pytest
 
 from actors.bundle import Bundle, file_digest, write_bundle, write_child
 from actors.calibration import PlattMap
-from actors.errors import BundleProblem, DigestMismatch
-from actors.manifest import SCHEMA_VERSION, Manifest, ReferenceScores, canonical_json, sha256
+from actors.errors import BundleError, BundleProblem, DigestMismatch
+from actors.manifest import SCHEMA_VERSION, Manifest, ReferenceScores, RoleCount, canonical_json, sha256
 from actors.pairs import PairTemplate
-from actors.policy import Policy
+from actors.policy import Guarantee, Policy
 from actors.rubric import SEVERE_OR_NOT
 from tests.model_folders import model_stand_in
 
@@ -137,6 +137,39 @@ def test_a_manifest_with_a_malformed_part_is_refused(bundle, changes):
     forge_manifest(bundle, **changes)
     with pytest.raises(BundleProblem):
         Bundle.open(bundle.path)
+
+
+VALUES = (None, True, -1, 2.5, 1e308, 10**400, "", "x", [], [1], [["a", None]], {}, {"a": None})
+
+
+def leaves(data, path=()):
+    """The path to everything in it, but the quantiles, of which there are many."""
+    for key, value in data.items() if isinstance(data, dict) else enumerate(data):
+        yield (*path, key)
+        if isinstance(value, dict | list) and key != "quantiles":
+            yield from leaves(value, (*path, key))
+
+
+def test_a_manifest_with_anything_in_any_place_is_opened_or_refused_in_one_line(bundle):
+    promised = Policy(2.0, 1.0, "a hand", guarantee=Guarantee(0.9, 0.9, 5), evidence={"a": [1]})
+    full = replace(
+        bundle.manifest, policy=promised, roles={"map": RoleCount(2, 1, 1)}, metrics={"a": {"b": 1}}
+    )
+    refused = []
+    for path in leaves(full.to_json()):
+        for value in VALUES:
+            data = full.to_json()
+            place = data
+            for key in path[:-1]:
+                place = place[key]
+            place[path[-1]] = value
+            forge_manifest(bundle, **data)
+            try:
+                assert Bundle.open(bundle.path).manifest.to_json() == data
+            except BundleError as error:
+                refused.append(str(error))
+    assert len(refused) > 300
+    assert not [said for said in refused if "\n" in said]
 
 
 def test_a_folder_without_a_manifest_is_no_bundle(tmp_path):
