@@ -14,12 +14,15 @@ from transformers.models.auto.modeling_auto import AutoModelForSequenceClassific
 
 from actors.errors import BundleProblem
 
+_MOST_CHARS = 300
+"""Of what transformers says, which may be paragraphs."""
+
 
 class AutoClassifier:
     """A transformers classifier of one output, behind the same call as `bert.BertClassifier`.
 
     Args:
-        folder: The bundle's folder. The network is never asked.
+        folder: The bundle's folder. The network is never asked, and no code that it names is run.
         device: Where the weights go.
         products: The dtype of the matrix products; weights and sums stay float32.
 
@@ -35,10 +38,12 @@ class AutoClassifier:
                 dtype=torch.float32,
                 local_files_only=True,
                 trust_remote_code=False,
+                use_safetensors=True,
                 output_loading_info=True,
             )
-        except (OSError, ValueError, RuntimeError) as error:
-            raise BundleProblem(str(folder), f"transformers cannot read it: {error}") from error
+        except Exception as error:  # a configuration can make it raise anything
+            said = " ".join(str(error).split())[:_MOST_CHARS] or type(error).__name__
+            raise BundleProblem(str(folder), f"transformers cannot read it: {said}") from error
         # transformers would fill what is missing with random numbers and go on.
         missing = sorted(loading["missing_keys"] | loading["mismatched_keys"])
         if missing:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.errors import BundleProblem, DigestMismatch
+from actors.kinds import MALFORMED
 from actors.manifest import SCHEMA_VERSION, Manifest, canonical_json, sha256
 from actors.prior import PRIOR_FILE
 
@@ -45,7 +46,6 @@ FILES = (*REQUIRED_FILES, *OPTIONAL_FILES)
 _MANIFEST_OF_SCHEMA_1 = "bundle.json"
 _PICKLED = (".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth")
 _MAY_NAME_CODE = ("config.json", "tokenizer_config.json")
-_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _N_NAMED = 3
 
 
@@ -180,7 +180,7 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
     try:
         data: Any = json.loads(content)
         version, digest = data.pop("schema"), data.pop("digest")
-    except _MALFORMED as error:
+    except MALFORMED as error:
         raise BundleProblem(str(folder), f"{MANIFEST_FILE} is not a manifest: {error!r}") from error
     if version != SCHEMA_VERSION:
         raise BundleProblem(str(folder), _other_schema(version))
@@ -188,7 +188,7 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
         found = sha256(canonical_json(data | {"schema": version}))
         manifest = Manifest.from_json(data)
         written = manifest.digest
-    except _MALFORMED as error:
+    except MALFORMED as error:
         raise BundleProblem(str(folder), f"{MANIFEST_FILE} is malformed: {error!r}") from error
     _compare(folder, MANIFEST_FILE, expected=digest, found=found)
     if written != found:  # something in it would be believed by nobody, or read by each in another way
@@ -232,7 +232,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     try:
         return {**json.loads((folder / "config.json").read_text(encoding="utf-8"))}
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+    except (OSError, *MALFORMED) as error:
         raise BundleProblem(str(folder), f"config.json is malformed: {error!r}") from error
 
 

@@ -7,6 +7,9 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 
+MALFORMED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What reading JSON into a value may raise when somebody wrote something else."""
+
 
 def of_kind(kind: type[Value], value: object) -> Value:
     """The value, if it is of the kind; a flag is no number.

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from actors.errors import BundleProblem
+from actors.kinds import MALFORMED
 from actors.lexical import NAMES, Lexicon
 from actors.pairs import Fields
 
@@ -89,5 +90,5 @@ def read_prior(folder: Path) -> Prior | None:
         return Prior.from_json(json.loads((folder / PRIOR_FILE).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, *MALFORMED) as error:
         raise BundleProblem(str(folder), f"{PRIOR_FILE} is malformed: {error!r}") from error

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.errors import BundleProblem, DataRefused
+from actors.kinds import MALFORMED
 from actors.learn.clusters import normal
 
 ROLES_FILE = "roles.json"
@@ -170,7 +171,7 @@ def read_roles(folder: Path) -> Roles | None:
         return Roles.from_json(json.loads((folder / ROLES_FILE).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, *MALFORMED) as error:
         raise BundleProblem(str(folder), f"{ROLES_FILE} is malformed: {error!r}") from error
 
 

@@ -1,3 +1,6 @@
+import json
+import shutil
+
 import pytest
 import torch
 
@@ -61,3 +64,45 @@ def test_a_folder_that_transformers_cannot_read_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "no such model"}')
     with pytest.raises(BundleProblem, match="transformers cannot read it"):
         load(tmp_path)
+
+
+def test_code_that_a_folder_brings_is_not_run(distilbert_folder, tmp_path):
+    from actors.errors import BundleProblem
+
+    folder = shutil.copytree(distilbert_folder, tmp_path / "model")
+    (folder / "modeling.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    named = {"AutoConfig": "modeling.Own", "AutoModelForSequenceClassification": "modeling.Own"}
+    config = json.loads((folder / "config.json").read_text()) | {"auto_map": named}
+    (folder / "config.json").write_text(json.dumps(config))
+    load(folder)  # of a family that transformers knows: its own code reads it
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "own"}))
+    with pytest.raises(BundleProblem) as refused:
+        load(folder)
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_weights_that_are_pickled_are_not_read(distilbert_folder, tmp_path):
+    from transformers import DistilBertForSequenceClassification
+
+    from actors.errors import BundleProblem
+
+    shutil.copyfile(distilbert_folder / "config.json", tmp_path / "config.json")
+    model = DistilBertForSequenceClassification.from_pretrained(distilbert_folder)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(BundleProblem, match="transformers cannot read it"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "also", [{"quantization_config": {"quant_method": "gptq", "bits": 4}}, {"dim": "x"}, {"dim": None}]
+)
+def test_a_configuration_that_makes_no_sense_is_refused_in_one_line(distilbert_folder, tmp_path, also):
+    from actors.errors import BundleProblem
+
+    folder = shutil.copytree(distilbert_folder, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text()) | also
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BundleProblem) as refused:
+        load(folder)
+    assert "\n" not in str(refused.value)

@@ -45,7 +45,7 @@ def test_one_of_other_features_is_refused(tmp_path):
         read_prior(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["[]", "{", '{"weights": 1}'])
+@pytest.mark.parametrize("text", ["[]", "{", '{"weights": 1}', "[" * 100_000])
 def test_a_malformed_one_is_refused_in_one_line(tmp_path, text):
     (tmp_path / PRIOR_FILE).write_text(text)
 
