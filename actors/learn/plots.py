@@ -1,28 +1,33 @@
-"""The three pictures of a bundle, as PNG: whether probabilities are right, where scores lie, what pruning costs.
+"""Pictures of bundles and of labels, as PNG.
 
-Promises equal bytes for equal arguments and versions, and touches no global state of the library. Colours are told
-apart by people who see few of them. Needs the `train` extra.
+Of a bundle: whether probabilities are right, where scores lie, what pruning costs. Of labels: how large clusters
+are, and shares with their intervals. Promises equal bytes for equal arguments and versions, and touches no global
+state of the library. Colours are told apart by people who see few of them. Needs the `train` extra.
 """
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from actors.learn.bootstrap import Estimate
 from actors.learn.reliability import Bin
 from actors.policy import Policy
 
 _SEVERE, _OTHER, _LINE = "#d55e00", "#0072b2", "#555555"  # Okabe and Ito's palette
-_SIZE_INCHES = (5.0, 3.6)
+_WIDTH_INCHES, _HEIGHT_INCHES = 5.0, 3.6
 _DPI = 110
 _BINS = 50
+_LONGEST_NAME = 24
 
 
 def reliability_plot(bins: Sequence[Bin]) -> bytes:
@@ -99,8 +104,54 @@ def coverage_plot(logit: NDArray[np.float64], severe: NDArray[np.bool_], target:
     return _png(figure)
 
 
-def _axes(x: str, y: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=_SIZE_INCHES, dpi=_DPI, layout="constrained")
+def sizes_plot(sizes: NDArray[np.int64]) -> bytes:
+    """How many clusters have how many pairs.
+
+    Args:
+        sizes: Pairs of each cluster, int64 `[n]`, at least one.
+
+    Returns:
+        A PNG.
+    """
+    figure, axes = _axes("pairs of a cluster", "clusters")
+    edges = np.histogram_bin_edges(sizes, min(_BINS, int(np.ptp(sizes)) + 1)).tolist()
+    axes.hist(sizes, edges, color=_OTHER)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    return _png(figure)
+
+
+def shares_plot(shares: Mapping[str, Estimate], what: str) -> bytes:
+    """Shares under each other, with their intervals.
+
+    Args:
+        shares: By name, at least one; a name is cut, and `?` stands for a letter that the font lacks.
+        what: What they are shares of.
+
+    Returns:
+        A PNG, the higher the more shares there are.
+    """
+    height = 1.0 + 0.28 * len(shares)
+    figure, axes = _axes(what, "", height=height)
+    for place, one in enumerate(shares.values()):
+        if one.low is not None and one.high is not None:
+            axes.plot([one.low, one.high], [place, place], color=_LINE, linewidth=1.2)
+        if one.value is not None:
+            axes.plot([one.value], [place], marker="o", color=_SEVERE, markersize=5)
+    names = [_drawable(name) for name in shares]
+    axes.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlim(0, 1)
+    return _png(figure)
+
+
+def _drawable(name: str) -> str:
+    font = get_font(findfont(FontProperties()))
+    known = "".join(letter if font.get_char_index(ord(letter)) else "?" for letter in name[:_LONGEST_NAME])
+    return known if len(name) <= _LONGEST_NAME else known[:-1] + "…"
+
+
+def _axes(x: str, y: str, height: float = _HEIGHT_INCHES) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(_WIDTH_INCHES, height), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set_xlabel(x)

@@ -4,7 +4,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from actors.learn.plots import coverage_plot, reliability_plot, score_plot
+from actors.learn.bootstrap import Estimate
+from actors.learn.plots import coverage_plot, reliability_plot, score_plot, shares_plot, sizes_plot
 from actors.learn.reliability import bins
 from actors.policy import Policy
 
@@ -13,10 +14,12 @@ LOGIT = RNG.normal(size=500)
 SEVERE = RNG.random(500) < 1 / (1 + np.exp(-3 * LOGIT))
 POLICY = Policy(prune=1.5, review=0.5, rests_on="set by hand, for tests")
 NOTHING = Policy(prune=np.inf, review=np.inf, rests_on="set by hand, for tests")
+SIZES = np.random.default_rng(2).integers(1, 90, 100)
 PLOTS = {
     "reliability": lambda: reliability_plot(bins(1 / (1 + np.exp(-LOGIT)), SEVERE)),
     "scores": lambda: score_plot(LOGIT, SEVERE, POLICY),
     "coverage": lambda: coverage_plot(LOGIT, SEVERE, 0.9),
+    "sizes": lambda: sizes_plot(SIZES),
 }
 
 
@@ -49,3 +52,19 @@ def test_a_single_pair_can_be_drawn(severe):
     assert pixels(score_plot(one, severe, NOTHING)).size
     assert pixels(coverage_plot(one, severe, None)).size
     assert pixels(reliability_plot(bins(one, severe))).size
+
+
+def test_shares_are_drawn_under_each_other_whatever_their_names_are():
+    """A name with two dollar signs would be read as a formula, and refused."""
+    known = Estimate(0.3, 0.1, 0.5, 60)
+    names = ["plain", "$x_{$", "a\\b", "n" * 500, "", "\N{CJK UNIFIED IDEOGRAPH-4E2D}"]
+    few = shares_plot({"plain": known, "not known": Estimate(None, None, None, 3)}, "share severe")
+    many = shares_plot(dict.fromkeys(names, known), "share severe")
+
+    assert pixels(few).shape[1] == pixels(many).shape[1] == 550
+    assert pixels(few).shape[0] < pixels(many).shape[0]
+
+
+@pytest.mark.parametrize("sizes", [[1], [7, 7, 7], [1, 100_000]])
+def test_any_sizes_can_be_drawn(sizes):
+    assert pixels(sizes_plot(np.array(sizes))).size

@@ -1,0 +1,65 @@
+"""The audit as one page for people: HTML that needs nothing beside it.
+
+Promises a page that loads nothing, runs nothing and holds every text escaped: labels come from strangers. Equal
+audits give equal pages. Needs the `train` extra.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from actors.learn.audit import Audit
+from actors.learn.labels import Source
+from actors.learn.plots import shares_plot, sizes_plot
+
+_TEMPLATE = "audit_page.html.jinja"
+_MOST_DRAWN = 10
+"""Judges that get a picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plots:
+    """PNGs in base64; empty where there is nothing to draw."""
+
+    sizes: str
+    judges: tuple[str, ...]
+    roles: str
+    segments: str
+
+
+def page(audit: Audit) -> str:
+    """Write the page.
+
+    Args:
+        audit: What was found.
+
+    Returns:
+        HTML, to be written as UTF-8.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+    )
+    template = environment.get_template(_TEMPLATE)
+    return template.render(audit=audit, plots=_plots(audit), sources=[one.value for one in Source])
+
+
+def _plots(audit: Audit) -> _Plots:
+    roles = {name: part.severe for name, part in audit.by_role.items()}
+    segments = {name: part.severe for name, part in audit.by_segment.items()}
+    return _Plots(
+        sizes=_text(sizes_plot(audit.pairs_per_cluster)),
+        judges=tuple(
+            _text(shares_plot(judge.by_level, "share severe for people")) if judge.by_level else ""
+            for judge in audit.judges[:_MOST_DRAWN]
+        ),
+        roles=_text(shares_plot(roles, "share severe")) if roles else "",
+        segments=_text(shares_plot(segments, "share severe")) if segments else "",
+    )
+
+
+def _text(png: bytes) -> str:
+    return base64.b64encode(png).decode()
