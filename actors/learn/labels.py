@@ -173,6 +173,31 @@ def read_labels(paths: Sequence[Path], columns: Columns, rubric: Rubric) -> Labe
     return Labels(rubric, tuple(pairs), tuple(rows))
 
 
+def read_probabilities(paths: Sequence[Path], column: str, labels: Labels) -> NDArray[np.float64]:
+    """Read a column of probabilities from the files that labels were read from: what a model says of the pairs.
+
+    Args:
+        paths: The files, in the same order.
+        column: Its name.
+        labels: What `read_labels` gave.
+
+    Returns:
+        The mean for each of `labels.pairs`, float64 `[n]`; NaN for a pair that has no value.
+
+    Raises:
+        DataRefused: A file lacks the column, or a value is no probability.
+    """
+    found: list[list[float]] = [[] for _ in labels.pairs]
+    rows = iter(labels.rows)
+    for path in paths:
+        table = _read(path)
+        _refuse_absent(path, table, [column])
+        for number, (value, row) in enumerate(zip(table[column].to_pylist(), rows, strict=False), start=1):
+            if value is not None:
+                found[row.pair].append(_probability(value, f"{path}, row {number}", f"column {column}: "))
+    return np.array([np.mean(values) if values else np.nan for values in found], np.float64)
+
+
 def read_pairs(path: Path, columns: Columns) -> tuple[Pair, ...]:
     """Read pairs that nobody labelled, such as a window of traffic, from Parquet or JSON lines.
 
@@ -273,10 +298,10 @@ def _label(row: Mapping[str, Any], columns: Columns, rubric: Rubric, *, place: i
     )
 
 
-def _probability(value: object, where: str) -> float:
+def _probability(value: object, where: str, said: str = "no level, and ") -> float:
     if isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= 1:
         return float(value)
-    raise DataRefused(where, f"no level, and {value!r} is no probability of a severe one, from 0 to 1")
+    raise DataRefused(where, f"{said}{value!r} is no probability of a severe one, from 0 to 1")
 
 
 def _one_of(kind: type[_Choice], value: str | None, default: _Choice, where: str) -> _Choice:

@@ -1,12 +1,13 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from actors.errors import DataRefused
-from actors.learn.labels import Columns, Sampling, Source, read_labels, read_pairs
+from actors.learn.labels import Columns, Sampling, Source, read_labels, read_pairs, read_probabilities
 from actors.rubric import Rubric
 
 RUBRIC = Rubric({"good": 1.0, "odd": 0.5, "bad": 0.0}, frozenset({"bad"}))
@@ -169,6 +170,26 @@ def test_a_file_of_no_pair_is_refused(tmp_path):
     pq.write_table(pa.table({name: pa.array([], pa.string()) for name in ("q", "t", "b")}), path)
     with pytest.raises(DataRefused, match="no pair in it"):
         read_pairs(path, COLUMNS)
+
+
+def test_probabilities_beside_the_labels_are_read_for_each_pair(written):
+    files = written(
+        {"p": 0.2}, {"t": "Lamp", "level": "bad", "p": None}, {"name": "b", "p": 0.4}, {"t": "Pan", "p": 1}
+    )
+    labels = read_labels(files, COLUMNS, RUBRIC)
+
+    np.testing.assert_allclose(read_probabilities(files, "p", labels), [0.3, np.nan, 1.0])
+
+
+@pytest.mark.parametrize("p", [1.5, "much", float("nan")])
+def test_what_is_no_probability_beside_the_labels_is_refused(written, p):
+    files = written({"p": p, "level": "bad"}, {"t": "Lamp"})
+    labels = read_labels(files, COLUMNS, RUBRIC)
+
+    with pytest.raises(DataRefused, match=r"row 1: column p: .* is no probability"):
+        read_probabilities(files, "p", labels)
+    with pytest.raises(DataRefused, match="no column q2"):
+        read_probabilities(files, "q2", labels)
 
 
 def test_real_shopping_pairs_are_read_with_their_nulls_and_lists(shopping_pairs):
