@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ from actors.learn.bootstrap import (
     interval_each,
 )
 from actors.policy import ActionCode, Policy
+
+if TYPE_CHECKING:
+    from actors.learn.sample import People
 
 TITLES: Mapping[str, str] = {
     "auc": "AUC",
@@ -43,6 +46,10 @@ TITLES: Mapping[str, str] = {
     "expected_calibration_error": "expected calibration error",
 }
 """What people call the figures, in the order to show them."""
+
+
+RANKING = ("auc", "auc_within_query", "average_precision")
+"""Figures that do not depend on thresholds."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +72,11 @@ class Judged:
         lengths = {len(self.logit), *(len(column) for column in columns if column is not None)}
         if len(lengths) != 1 or not len(self.logit) or not np.isfinite(self.logit).all():
             raise ValueError("needs columns of one length, at least one row, and finite logits")
+
+    @classmethod
+    def of(cls, people: People, logit: NDArray[np.float64]) -> Judged:
+        """Pairs that people have settled, with a model's logits of them, float64 `[n]`."""
+        return cls(logit, people.severe, people.query, people.cluster, people.segment)
 
     def where(self, rows: NDArray[np.bool_]) -> Judged:
         """The rows that are true."""

@@ -1,12 +1,12 @@
 """What was tried on one set of labels: a file of JSON lines beside the bundles.
 
 Promises that no more is tried than was planned before the first try, which is what lets each try take an equal
-part of the chance to be wrong (see `threshold.Wish`). A try is one model, target, confidence and cap.
-The same try on a grown set of labels is the same try: the evidence of `guarantee` may be looked at as labels come
-in. A set with fewer clusters is not grown, and counts again. A try is on the disk before its labels are looked at,
-so one that was cut short counts as well; a line that was cut short was never looked at, and goes. A record is
-about one sample of clusters and those added to it; a fresh sample begins a fresh record. That labels were only
-added, the caller owes. Two processes may write at once.
+part of the chance to be wrong (see `threshold.Wish`). A try is one model, target, confidence, cap and window of
+traffic, from which its thresholds come. The same try on a grown set of labels is the same try: the evidence of
+`guarantee` may be looked at as labels come in. A set with fewer clusters is not grown, and counts again. A try is
+on the disk before its labels are looked at, so one that was cut short counts as well; a line cut short was never
+looked at, and goes. A record is about one sample of clusters and those added to it; a fresh sample begins a
+fresh record. That labels were only added, the caller owes. Two processes may write at once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -42,25 +42,35 @@ class Try:
     clusters: str
     """Digest of the labelled clusters, see `digest`."""
     n_clusters: int
-    time: str
-    """UTC, ISO 8601."""
+    traffic: str
+    """Names the window of traffic that the grid of thresholds came from."""
+    time: str = ""
+    """UTC, ISO 8601; empty in a bundle."""
 
     @classmethod
-    def of(cls, weights: str, wish: Wish, clusters: Iterable[object]) -> Try:
+    def of(cls, weights: str, wish: Wish, clusters: Iterable[object], traffic: str) -> Try:
         """Describe a try that is about to be made.
 
         Args:
             weights: Names what scores, see `scores_as`.
             wish: What is asked for.
             clusters: Names of the labelled clusters, in any order, repeated or not.
+            traffic: Names the window of traffic.
 
         Returns:
             The try, as of now.
         """
         names = {str(name) for name in clusters}
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         return cls(
-            weights, wish.target, wish.confidence, wish.cap, wish.n_tries, digest(names), len(names), now
+            weights=weights,
+            target=wish.target,
+            confidence=wish.confidence,
+            cap=wish.cap,
+            n_planned=wish.n_tries,
+            clusters=digest(names),
+            n_clusters=len(names),
+            traffic=traffic,
+            time=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         )
 
     def repeats(self, other: Try) -> bool:
@@ -97,7 +107,7 @@ def scores_as(manifest: Manifest) -> str:
 
 
 _NOT_SCORING = {"roles.json", CARD_FILE, *PLOT_FILES}
-_KEY = ("weights", "target", "confidence", "cap")
+_KEY = ("weights", "target", "confidence", "cap", "traffic")
 _BEGINNING = b'{"cap": '
 
 
@@ -107,45 +117,56 @@ def digest(clusters: Iterable[object]) -> str:
     return "sha256:" + hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
 
-def begin(path: Path, attempt: Try) -> tuple[Try, ...]:
+def begin(path: Path | None, attempt: Try, known: Sequence[Try] = ()) -> tuple[Try, ...]:
     """Put a try into the record, before its labels are looked at.
 
     Args:
-        path: The record; made if it is not there.
+        path: The record; made if it is not there. None keeps none, and goes by what is known.
         attempt: What is about to be tried.
+        known: Tries on these labels that a bundle tells of; those that the record lacks are put into it.
 
     Returns:
-        All tries of the record, growths of one try after the other, this one included.
+        All tries, growths of one try after the other, this one included.
 
     Raises:
         TriesSpent: It would be one more than planned.
-        DataRefused: The record was planned for another number of tries, cannot be read or written, or is
-            no record.
+        DataRefused: The tries before were planned for another number, or the record cannot be read or written, or
+            is no record.
     """
+    if path is None:
+        return _admitted(tuple(known), attempt, "the bundle's tries")
     try:
-        return _begin(path, attempt)
+        return _begin(path, attempt, known)
     except OSError as error:
         raise DataRefused(str(path), f"cannot keep the record of tries there ({error.strerror})") from error
 
 
-def _begin(path: Path, attempt: Try) -> tuple[Try, ...]:
+def _begin(path: Path, attempt: Try, known: Sequence[Try]) -> tuple[Try, ...]:
     with path.open("a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
-        before = _read(file, path)
-        if before and before[0].n_planned != attempt.n_planned:
-            planned = before[0].n_planned
-            raise DataRefused(
-                str(path),
-                f"{planned} tries were planned before the first, so {attempt.n_planned} cannot be now; "
-                f"set tries to {planned}, or label a fresh sample of clusters and begin another record",
-            )
-        if any(attempt.repeats(one) for one in before):
-            return before
-        if n_made((*before, attempt)) > attempt.n_planned:
-            raise TriesSpent(str(path), attempt.n_planned)
-        file.write(json.dumps(asdict(attempt), sort_keys=True).encode() + b"\n")
+        written = _read(file, path)
+        lacking = tuple(one for one in known if not any(one.repeats(other) for other in written))
+        after = _admitted((*lacking, *written), attempt, str(path))
+        new = (*lacking, *after[len(lacking) + len(written) :])
+        file.write(b"".join(json.dumps(asdict(one), sort_keys=True).encode() + b"\n" for one in new))
         file.flush()
         os.fsync(file.fileno())
+    return after
+
+
+def _admitted(before: tuple[Try, ...], attempt: Try, where: str) -> tuple[Try, ...]:
+    """The tries with this one, if it fits the plan."""
+    if before and before[0].n_planned != attempt.n_planned:
+        planned = before[0].n_planned
+        raise DataRefused(
+            where,
+            f"{planned} tries were planned before the first, so {attempt.n_planned} cannot be now; "
+            f"set tries to {planned}, or label a fresh sample of clusters and begin another record",
+        )
+    if any(attempt.repeats(one) for one in before):
+        return before
+    if n_made((*before, attempt)) > attempt.n_planned:
+        raise TriesSpent(where, attempt.n_planned)
     return (*before, attempt)
 
 

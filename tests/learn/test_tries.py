@@ -19,8 +19,8 @@ from actors.rubric import SEVERE_OR_NOT
 WISH = Wish(0.95, 0.95, 0.05, n_tries=2)
 
 
-def attempt(weights="sha256:a", n_clusters=10, wish=WISH):
-    return Try.of(weights, wish, range(n_clusters))
+def attempt(weights="sha256:a", n_clusters=10, wish=WISH, traffic="sha256:t"):
+    return Try.of(weights, wish, range(n_clusters), traffic)
 
 
 def test_a_try_beyond_the_plan_is_refused_in_one_line_and_not_recorded(tmp_path):
@@ -52,6 +52,28 @@ def test_the_same_try_on_more_labels_is_the_same_try_and_on_fewer_another(tmp_pa
     assert n_made(begin(record, attempt(n_clusters=30))) == 2
     with pytest.raises(TriesSpent):
         begin(record, attempt(n_clusters=5))
+
+
+def test_another_window_of_traffic_gives_other_thresholds_and_is_another_try(tmp_path):
+    record = tmp_path / "tries.jsonl"
+    begin(record, attempt())
+
+    assert n_made(begin(record, attempt(traffic="sha256:u"))) == 2
+
+
+def test_tries_that_a_bundle_tells_of_count_with_a_record_and_without(tmp_path):
+    record = tmp_path / "tries.jsonl"
+    known = (attempt("sha256:a"),)
+
+    for path in (None, record):
+        made = begin(path, attempt("sha256:b"), known)
+        assert [one.weights for one in made] == ["sha256:a", "sha256:b"]
+    with pytest.raises(TriesSpent):
+        begin(None, attempt("sha256:c"), made)
+    with pytest.raises(TriesSpent):
+        begin(record, attempt("sha256:c"))
+    assert len(begin(record, attempt("sha256:b"), known)) == 2
+    assert len(record.read_text().splitlines()) == 2
 
 
 def test_the_plan_is_settled_before_the_first_try(tmp_path):

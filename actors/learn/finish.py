@@ -1,0 +1,345 @@
+"""From a model that has learned to a bundle that may act: map, thresholds, figures, card and plots.
+
+Promises that each part rests on the role that is for it and on no other: the map on `map`, the thresholds on
+`threshold`, the figures on `test`; that the try is on record before its labels are looked at; and a bundle that
+is whole or not there. Traffic gives the grid of thresholds, the review threshold, the expected shares and the
+reference distribution; it needs no labels.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.bundle import CARD_FILE, PLOT_FILES, Bundle, write_bundle, write_child
+from actors.calibration import CalibrationMap, fit_platt
+from actors.errors import BundleProblem, DataRefused
+from actors.learn import apply
+from actors.learn.card import base_model_of, card
+from actors.learn.eligible import Proving
+from actors.learn.evaluate import RANKING, Evaluation, Judged, evaluate
+from actors.learn.guarantee import Labelled
+from actors.learn.isotonic import fit_isotonic
+from actors.learn.labels import Columns, Pair, read_pairs
+from actors.learn.plots import coverage_plot, reliability_plot, score_plot
+from actors.learn.reliability import bins
+from actors.learn.roles import ROLES_FILE, Role, Roles, digest
+from actors.learn.sample import People, Sample, cluster_pairs, compose
+from actors.learn.threshold import Decision, Wish, decide
+from actors.learn.tries import Try, begin, n_made, scores_as
+from actors.manifest import Manifest, ReferenceScores, RoleCount, sha256
+from actors.policy import Policy
+
+FEWEST_PAIRS = 100
+"""In a window of traffic: with fewer a review share of some percent is a pair or two."""
+MOST_QUERIES = 50_000
+"""Distinct ones: `clusters` takes time with their square, about a minute for these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is asked for."""
+
+    folder: Path
+    """Where the bundle goes; must not exist."""
+    wish: Wish
+    record: Path | None = None
+    """File that holds the tries on these labels, see `tries`; None keeps this one in the bundle alone."""
+    isotonic: bool = False
+    """Fit an isotonic map instead of Platt's: for thousands of pairs of the role `map`."""
+    base_model: str | None = None
+    """Hub id of the encoder that was fine-tuned, for the card."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Traffic:
+    """A window of pairs that no score has chosen."""
+
+    pairs: Sequence[Pair]
+    """At least one; equal ones count."""
+    source: str
+    """Where they come from, for an error."""
+
+    @classmethod
+    def read(cls, path: Path, columns: Columns) -> Traffic:
+        """Read a window of traffic, see `labels.read_pairs`.
+
+        Args:
+            path: Parquet or JSON lines.
+            columns: Which column is what; that of clusters is used where it is there.
+
+        Returns:
+            The window.
+
+        Raises:
+            DataRefused: The file cannot be used; it holds too few pairs to set thresholds on, or too many queries
+                to find those that are alike.
+        """
+        pairs = read_pairs(path, columns)
+        if len(pairs) < FEWEST_PAIRS:
+            problem = f"{len(pairs)} pairs; a window that thresholds are set on needs {FEWEST_PAIRS} or more"
+            raise DataRefused(str(path), problem)
+        n_queries = len({tuple(sorted(pair.query.items())) for pair in pairs})
+        if pairs[0].cluster is None and n_queries > MOST_QUERIES:
+            problem = (
+                f"{n_queries:,} distinct queries, and those that are alike are sought among at most "
+                f"{MOST_QUERIES:,}; draw a smaller window, or add a column of clusters"
+            )
+            raise DataRefused(str(path), problem)
+        return cls(pairs, str(path))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Finished:
+    """What came of it."""
+
+    bundle: Bundle
+    decision: Decision
+    evaluation: Evaluation | None
+    """On the role `test`; None where the labels hold nothing of it."""
+    n_tries: int
+    """Made on these labels so far, by the record."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Window:
+    name: str
+    """Digest of its texts: equal windows are equal on every machine, their logits only nearly so."""
+    logit: NDArray[np.float64]
+    cluster: NDArray[np.int64]
+
+
+def finish(
+    draft: Bundle, sample: Sample, order: Order, traffic: Traffic | None = None, *, source: str = "labels"
+) -> Finished:
+    """Make a bundle of a draft that has learned.
+
+    Args:
+        draft: A bundle with the model; its map, policy, reference, figures and all counts of roles but those it
+            states itself are set here.
+        sample: All labels, with their roles.
+        order: What is asked for.
+        traffic: A window of traffic; None takes the labelled texts of the roles `dev` and `map`.
+        source: Where the labels come from, for an error.
+
+    Returns:
+        The bundle, and what was decided and measured.
+
+    Raises:
+        BundleError: The folder exists or cannot be written.
+        CalibrationFailed: The role `map` holds one kind of pair only, or the logits do not rise with severity.
+        DataRefused: A role holds no settled pair, a pair cannot be scored, or the record cannot be kept.
+        TriesSpent: It would be one more try than planned.
+    """
+    refuse_existing(order.folder)
+    parts = {role: sample.people(role) for role in (Role.MAP, Role.THRESHOLD, Role.TEST)}
+    for role, people in parts.items():
+        if not len(people):
+            raise DataRefused(source, f"no pair that people have settled has the role {role}; label more")
+    logit = _logits(draft, parts, source)
+    window = _window(draft, traffic or _texts(sample, source))
+    calibration = (fit_isotonic if order.isotonic else fit_platt)(logit[Role.MAP], parts[Role.MAP].severe)
+    decision, tries = _decide(
+        scores_as(draft.manifest), parts[Role.THRESHOLD], logit[Role.THRESHOLD], window=window, order=order
+    )
+    judged = Judged.of(parts[Role.TEST], logit[Role.TEST])
+    evaluation = evaluate(judged, decision.to_policy(), calibration, cap=order.wish.cap)
+    manifest = replace(
+        draft.manifest,
+        calibration=calibration,
+        policy=_policy(decision, tries),
+        reference=ReferenceScores.of(window.logit),
+        roles={role.value: count(sample.people(role)) for role in Role} | dict(draft.manifest.roles),
+        metrics=evaluation.to_json(),
+    )
+    files = _files(manifest, judged, sample.roles, base_model=order.base_model, drawn_on="the role test")
+    bundle = write_bundle(order.folder, model_folder=draft.path, manifest=manifest, files=files)
+    return Finished(bundle, decision, evaluation, n_made(tries))
+
+
+def renew(
+    parent: Bundle, proving: Proving, order: Order, traffic: Traffic, *, data: Mapping[str, str], source: str
+) -> Finished:
+    """Make a child of a bundle, with other thresholds and the reference distribution of other traffic.
+
+    The map stays. Figures of the parent that depend on its thresholds are measured again where the labels hold
+    pairs of the role `test`, and left out otherwise.
+
+    Args:
+        parent: Whose model scores.
+        proving: Labels that its thresholds may rest on.
+        order: What is asked for; the kind of map and the base model are the parent's.
+        traffic: A window of traffic.
+        data: Digests of the label files, by name.
+        source: Where the labels come from, for an error.
+
+    Returns:
+        The child, and what was decided and measured.
+
+    Raises:
+        BundleError: The folder exists or cannot be written.
+        DataRefused: A pair cannot be scored, or the record cannot be kept.
+        TriesSpent: It would be one more try than planned.
+    """
+    refuse_existing(order.folder)
+    parts = {Role.THRESHOLD: proving.people} | ({} if proving.test is None else {Role.TEST: proving.test})
+    logit = _logits(parent, parts, source)
+    window = _window(parent, traffic)
+    decision, tries = _decide(
+        scores_as(parent.manifest),
+        proving.people,
+        logit[Role.THRESHOLD],
+        window=window,
+        order=order,
+        known=() if proving.fresh else _tries_of(parent),
+    )
+    calibration = parent.manifest.calibration
+    judged = Judged.of(parts.get(Role.TEST, proving.people), logit.get(Role.TEST, logit[Role.THRESHOLD]))
+    evaluation = None
+    if proving.test is not None:
+        evaluation = evaluate(judged, decision.to_policy(), calibration, cap=order.wish.cap)
+    manifest = replace(
+        parent.manifest,
+        policy=_policy(decision, tries),
+        reference=ReferenceScores.of(window.logit),
+        roles={**parent.manifest.roles, Role.THRESHOLD.value: count(proving.people)},
+        data=_joined(parent.manifest.data, data),
+        metrics=_without_actions(parent.manifest.metrics) if evaluation is None else evaluation.to_json(),
+        parent=parent.digest,
+    )
+    drawn_on = (
+        "the labelled pairs that the thresholds were tested on" if evaluation is None else "the role test"
+    )
+    files = _files(manifest, judged, proving.roles, base_model=base_model_of(parent.path), drawn_on=drawn_on)
+    return Finished(
+        write_child(order.folder, parent, manifest, files=files), decision, evaluation, n_made(tries)
+    )
+
+
+def draw(judged: Judged, policy: Policy, calibration: CalibrationMap) -> dict[str, bytes]:
+    """The plots of a bundle, by the names that they have in it.
+
+    Args:
+        judged: Pairs with the bundle's logits.
+        policy: The bundle's.
+        calibration: The bundle's.
+
+    Returns:
+        A PNG for each name of `bundle.PLOT_FILES`.
+    """
+    target = policy.guarantee.target if policy.guarantee else None
+    drawn = (
+        reliability_plot(bins(calibration.p_severe(judged.logit), judged.severe)),
+        score_plot(judged.logit, judged.severe, policy),
+        coverage_plot(judged.logit, judged.severe, target),
+    )
+    return dict(zip(PLOT_FILES, drawn, strict=True))
+
+
+def count(people: People) -> RoleCount:
+    """How many pairs, severe ones and clusters there are."""
+    return RoleCount(len(people), int(people.severe.sum()), people.n_clusters)
+
+
+def refuse_existing(folder: Path) -> None:
+    """Refuse a place where something is, before work is done for it."""
+    if folder.exists():
+        raise BundleProblem(str(folder), "exists already, and a bundle is never overwritten")
+
+
+def _logits(bundle: Bundle, parts: Mapping[Role, People], source: str) -> dict[Role, NDArray[np.float64]]:
+    """The logits of each role's pairs; the model is loaded once."""
+    queries = [query for people in parts.values() for query in people.queries]
+    documents = [document for people in parts.values() for document in people.documents]
+    found = apply.logits(bundle.path, queries, documents, source=source)
+    ends = np.cumsum([len(people) for people in parts.values()])
+    return dict(zip(parts, np.split(found, ends[:-1]), strict=True))
+
+
+def _texts(sample: Sample, source: str) -> Traffic:
+    """The texts of the roles that decide nothing about the thresholds."""
+    of = np.isin(sample.role, [Role.DEV, Role.MAP])
+    return Traffic([sample.labels.pairs[i] for i in np.flatnonzero(of).tolist()], source)
+
+
+def _window(bundle: Bundle, traffic: Traffic) -> _Window:
+    pairs, source = traffic.pairs, traffic.source
+    texts = compose(pairs, bundle.manifest.template, source)
+    queries, documents = [pair.query for pair in pairs], [pair.document for pair in pairs]
+    return _Window(
+        name=sha256(json.dumps(sorted(texts)).encode()),
+        logit=apply.logits(bundle.path, queries, documents, source=source),
+        cluster=cluster_pairs(pairs, [query for query, _ in texts], source),
+    )
+
+
+def _decide(
+    model: str,
+    people: People,
+    logit: NDArray[np.float64],
+    *,
+    window: _Window,
+    order: Order,
+    known: Sequence[Try] = (),
+) -> tuple[Decision, tuple[Try, ...]]:
+    """The thresholds; and all tries on these labels, this one put on record before."""
+    tries = begin(order.record, Try.of(model, order.wish, _names(people), window.name), known)
+    labelled = Labelled.of(logit, people.severe, people.cluster)
+    return decide(labelled, window.logit, window.cluster, order.wish), tries
+
+
+def _tries_of(bundle: Bundle) -> tuple[Try, ...]:
+    """The tries that a bundle's policy came of."""
+    try:
+        return tuple(Try(**one) for one in (bundle.manifest.policy.evidence or {}).get("tries", ()))
+    except TypeError as error:
+        raise BundleProblem(str(bundle.path), f"the policy's tries are malformed: {error}") from error
+
+
+def _names(people: People) -> list[str]:
+    """A name for each cluster that does not depend on what other clusters there are."""
+    first: dict[int, str] = {}
+    for number, query in zip(people.cluster.tolist(), people.query.tolist(), strict=True):
+        name = digest(query)
+        first[number] = min(name, first.get(number, name))
+    return list(first.values())
+
+
+def _policy(decision: Decision, tries: Sequence[Try]) -> Policy:
+    """The policy with every try in its evidence; without times, so that equal work gives equal bundles."""
+    policy = decision.to_policy()
+    made = [{name: value for name, value in asdict(one).items() if name != "time"} for one in tries]
+    return replace(policy, evidence={**(policy.evidence or {}), "tries": made})
+
+
+def _files(
+    manifest: Manifest, judged: Judged, roles: Roles, *, base_model: str | None, drawn_on: str
+) -> dict[str, bytes]:
+    return {
+        ROLES_FILE: roles.to_bytes(),
+        CARD_FILE: card(manifest, base_model=base_model, drawn_on=drawn_on).encode(),
+        **draw(judged, manifest.policy, manifest.calibration),
+    }
+
+
+def _joined(before: Mapping[str, str], added: Mapping[str, str]) -> dict[str, str]:
+    """Digests by file; a second file of the same name is told apart."""
+    found = dict(before)
+    for name, of in added.items():
+        found[name if found.get(name, of) == of else f"{name} (thresholds)"] = of
+    return found
+
+
+def _without_actions(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures that other thresholds do not change."""
+    if not metrics:
+        return {}
+    figures = {name: metrics["figures"][name] for name in RANKING}
+    parts = {name: _without_actions(part) for name, part in metrics["by_segment"].items()}
+    return {**metrics, "figures": figures, "by_segment": parts}
