@@ -10,10 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from tests.commands.learning import bundle
 
 ROOT = Path(__file__).parents[1]
 VERBS = ["run", "status", "reconcile", "produce", "broker", "demo", "topics create", "learn threshold"]
-VERBS += ["bundle verify", "bundle show", "bundle diff"]
+VERBS += ["learn evaluate", "bundle verify", "bundle show", "bundle diff"]
 
 
 def sluice(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -58,9 +59,11 @@ def test_a_wrong_call_exits_with_two() -> None:
 
 
 def test_labels_that_cannot_be_used_are_one_line_that_names_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "labels.parquet"
+    folder, path = bundle(tmp_path).path, tmp_path / "labels.parquet"
     path.write_text("none")
-    said = sluice("learn", "threshold", str(path), str(path))
+    said = sluice(
+        "learn", "threshold", str(folder), str(path), "--traffic", str(path), "--out", str(path) + "-out"
+    )
     assert said.returncode == 65
     assert len(said.stderr.strip().splitlines()) == 1
     assert str(path) in said.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from pipeline.commands.learn_evaluate import evaluate
 from pipeline.commands.learn_threshold import threshold
 
 app = typer.Typer(name="learn", help="From labels to a policy that a gate may act on.", no_args_is_help=True)
@@ -14,4 +15,5 @@ def learn() -> None:
     """From labels to a policy that a gate may act on."""
 
 
+app.command()(evaluate)
 app.command()(threshold)

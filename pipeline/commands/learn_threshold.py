@@ -3,97 +3,145 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from actors.learn.guarantee import CAP, Labelled
-from actors.learn.scored import read_scored
-from actors.learn.threshold import Decision, Wish, decide
-from actors.learn.tries import Try, begin, n_made
-from pipeline.commands.options import Json
+from actors.bundle import Bundle, file_digest
+from actors.learn.threshold import Decision, Wish
+from pipeline.bundles import local_bundle
+from pipeline.commands.options import Config, Json, Overrides, train_extra
+
+if TYPE_CHECKING:
+    from actors.learn.finish import Finished
 
 EXIT_NOTHING_PROMISED = 1
 
 
 def threshold(  # noqa: PLR0913 - one parameter per option: typer reads the command line off the signature
+    bundle: Annotated[str, typer.Argument(help="Folder or address of the bundle whose model scores.")],
     labels: Annotated[
-        Path,
-        typer.Argument(
-            help="Parquet with logit, severe and cluster: a probability sample of clusters, settled by people."
-        ),
-    ],
-    traffic: Annotated[
-        Path, typer.Argument(help="Parquet with logit and cluster: a window of traffic, not chosen by score.")
-    ],
-    *,
-    target: Annotated[float, typer.Option(help="Precision that prune should have.")] = 0.95,
-    confidence: Annotated[float, typer.Option(help="Over all tries on these labels.")] = 0.95,
-    cap: Annotated[int, typer.Option(min=1, help="Prunes of one cluster that count.")] = CAP,
-    max_review_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Greatest share of traffic for people.")
-    ] = 0.05,
-    tries: Annotated[
-        int, typer.Option(min=1, help="Bundles and targets that will be tried on these labels, in all.")
-    ] = 1,
-    record: Annotated[
-        Path | None,
-        typer.Option(help="File that holds the tries on these labels; needs --weights.", show_default=False),
+        list[Path] | None,
+        typer.Argument(help="Labels, Parquet or JSON lines; by default labels.paths.", show_default=False),
     ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(help="Digest of the weights that gave the logits, for --record.", show_default=False),
+    *,
+    out: Annotated[Path, typer.Option(help="New folder for the bundle with these thresholds.")],
+    traffic: Annotated[
+        Path | None,
+        typer.Option(
+            help="A window of traffic, not chosen by score; by default policy.traffic.", show_default=False
+        ),
+    ] = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    target: Annotated[
+        float | None,
+        typer.Option(help="Precision that prune should have; by default policy.wish.target."),
+    ] = None,
+    confidence: Annotated[float | None, typer.Option(help="Over all tries on these labels.")] = None,
+    cap: Annotated[int | None, typer.Option(min=1, help="Prunes of one cluster that count.")] = None,
+    max_review_share: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Greatest share of traffic for people.")
+    ] = None,
+    tries: Annotated[
+        int | None, typer.Option(min=1, help="Bundles, targets and windows that will be tried, in all.")
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="File that holds the tries on these labels.", show_default=False)
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Set the thresholds of a policy from labelled clusters and traffic.
+    """Set the thresholds of a bundle from labelled clusters and traffic, and write it as a new one.
 
+    Labels count that people settled for a probability sample: new ones, or those of the bundle's role `threshold`.
     What is promised is the target, with the confidence; shares and precisions beside it are estimates. Exit code 1
-    when nothing can be promised: then nothing is pruned, and it says how many labelled clusters it would take.
+    when nothing can be promised: then the new bundle prunes nothing, and it says how many labelled clusters it
+    would take.
 
-    Example: `sluice learn threshold labels.parquet traffic.parquet --target 0.95 --tries 3`
+    Example: `sluice learn threshold out/bundle new.parquet --traffic traffic.parquet --out out/child --tries 3`
     """
-    if (record is None) != (weights is None):
-        raise typer.BadParameter("--record and --weights go together", param_hint="--record")
+    with train_extra():
+        from actors.learn.eligible import to_prove  # noqa: PLC0415
+        from actors.learn.finish import Order, Traffic, refuse_existing, renew  # noqa: PLC0415
+        from actors.learn.labels import read_labels  # noqa: PLC0415
+        from pipeline.learn_settings import load_learn  # noqa: PLC0415
+    settings = load_learn(config, overrides or ())
+    columns, paths = settings.labels.columns, tuple(labels or settings.labels.paths)
+    window = traffic or settings.policy.traffic
+    if not paths:
+        raise typer.BadParameter("name a file of labels, or set labels.paths", param_hint="LABELS")
+    if window is None:
+        raise typer.BadParameter("name a file, or set policy.traffic", param_hint="--traffic")
+    asked = {"target": target, "confidence": confidence, "max_review_share": max_review_share}
+    wish = _wish(settings.policy.wish, asked | {"cap": cap, "n_tries": tries})
+    refuse_existing(out)
+    parent, source = Bundle.open(local_bundle(bundle)), ", ".join(map(str, paths))
+    proving = to_prove(parent, read_labels(paths, columns, parent.manifest.rubric), source=source)
+    done = renew(
+        parent,
+        proving,
+        Order(out, wish, record),
+        Traffic.read(window, columns),
+        data={path.name: file_digest(path) for path in paths},
+        source=source,
+    )
+    if as_json:
+        typer.echo(json.dumps(_report(done) | {"labels_on_trust": proving.on_trust}))
+    else:
+        _show(done, on_trust=proving.on_trust)
+    if not done.decision.promised:
+        raise typer.Exit(EXIT_NOTHING_PROMISED)
+
+
+def _wish(usual: Wish, asked: dict[str, Any]) -> Wish:
     try:
-        wish = Wish(target, confidence, max_review_share, cap, tries)
+        return replace(usual, **{name: value for name, value in asked.items() if value is not None})
     except ValueError as error:
         raise typer.BadParameter(
             "a target and a confidence are above 0 and below 1", param_hint="--target"
         ) from error
-    sample, window = read_scored(labels, labelled=True), read_scored(traffic, labelled=False)
-    made = None
-    if record is not None and weights is not None:
-        made = n_made(begin(record, Try.of(weights, wish, sample.cluster.tolist())))
-    assert sample.severe is not None
-    decision = decide(
-        Labelled.of(sample.logit, sample.severe, sample.cluster), window.logit, window.cluster, wish
-    )
-    if as_json:
-        typer.echo(
-            json.dumps(decision.to_json() | {"policy": decision.to_policy().to_json(), "tries_made": made})
-        )
-    else:
-        _show(decision)
-    if not decision.promised:
-        raise typer.Exit(EXIT_NOTHING_PROMISED)
 
 
-def _show(decision: Decision) -> None:
-    console = Console(soft_wrap=True, highlight=False)
+def _report(done: Finished) -> dict[str, Any]:
+    return {
+        "bundle": str(done.bundle.path),
+        "digest": done.bundle.digest,
+        "parent": done.bundle.manifest.parent,
+        **done.decision.to_json(),
+        "policy": done.bundle.manifest.policy.to_json(),
+        "tries_made": done.n_tries,
+    }
+
+
+def _show(done: Finished, *, on_trust: bool) -> None:
+    console, decision = Console(soft_wrap=True, highlight=False), done.decision
     console.print(decision.said, style="bold" if decision.promised else "bold red", markup=False)
-    thresholds = Table(title="policy")
-    for column in ("action", "logit from", "share of traffic"):
-        thresholds.add_column(column, justify="left" if column == "action" else "right")
-    for action, logit in (("prune", decision.prune), ("review", decision.review)):
-        thresholds.add_row(action, f"{logit:.4f}", f"{decision.traffic[action]:.2%}")
-    console.print(thresholds)
+    if on_trust:
+        console.print(
+            "The bundle does not record which queries it learned from: that these are none is taken on trust.",
+            style="red",
+        )
+    console.print(_thresholds(decision))
     expected = Table(title="estimates on the labelled clusters, not promised")
     expected.add_column("what")
-    expected.add_column("value [interval]", justify="right")
+    expected.add_column("value [interval]".replace("[", "\\["), justify="right")
     for name, estimate in decision.expected.items():
         expected.add_row(name.replace("_", " "), str(estimate).replace("[", "\\["))
     console.print(expected)
+    console.print(f"{done.bundle.path}: {done.bundle.digest}", markup=False)
+
+
+def _thresholds(decision: Decision) -> Table:
+    table = Table(title="policy")
+    for column in ("action", "logit from", "share of traffic, an estimate"):
+        table.add_column(column, justify="left" if column == "action" else "right")
+    for action, logit in (("prune", decision.prune), ("review", decision.review)):
+        table.add_row(
+            action, f"{logit:.4f}" if math.isfinite(logit) else "never", f"{decision.traffic[action]:.2%}"
+        )
+    return table

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from actors.errors import ExtraMissing
 from pipeline.errors import SettingsError
 from pipeline.kafka.client import connection
 from pipeline.settings import Settings, load
@@ -42,6 +45,22 @@ def settings_from(config: Path | None, overrides: list[str] | None) -> Settings:
     except SettingsError as error:
         raise settings.refuse(error.setting, error.problem) from error
     return settings
+
+
+@contextmanager
+def train_extra() -> Iterator[None]:
+    """Wraps imports of what only the `train` extra installs, so that a command which needs it says so.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        ExtraMissing: A module is not there.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ExtraMissing("train", str(error.name)) from error
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:

@@ -1,77 +1,130 @@
-"""`sluice learn threshold` says what is promised, and its exit code whether anything is."""
+"""`sluice learn threshold` writes a bundle, says what is promised, and its exit code whether anything is."""
 
 from __future__ import annotations
 
 import json
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet
 import pytest
-import typer
 from typer.testing import CliRunner
 
-from actors.errors import TriesSpent
-from pipeline.commands.learn_threshold import threshold
+from actors.bundle import Bundle
+from actors.errors import BundleProblem, DataRefused, TriesSpent
+from actors.learn import apply
+from actors.learn.labels import Sampling
+from pipeline.commands.learn import app
+from tests.commands.learning import NEW, bundle, every, label_file, traffic_file
+from tests.learn.labelled import labels, said
+
+
+@pytest.fixture(autouse=True)
+def texts_that_tell(monkeypatch):
+    monkeypatch.setattr(apply, "logits", said)
 
 
 def run(*arguments):
-    app = typer.Typer()
-    app.command()(threshold)
-    return CliRunner().invoke(app, [str(one) for one in arguments])
+    return CliRunner().invoke(app, ["threshold", *(str(one) for one in arguments)])
 
 
 @pytest.fixture
-def files(tmp_path):
-    """By signal: labelled clusters and traffic."""
-
-    def write(signal):
-        paths = []
-        for seed, name in enumerate(("labels", "traffic")):
-            rng = np.random.default_rng(seed)
-            logit = rng.normal(size=8000)
-            severe = rng.random(8000) < 1 / (1 + np.exp(-signal * (logit - 0.4)))
-            path = tmp_path / f"{name}.parquet"
-            columns = {"logit": logit, "severe": severe, "cluster": np.arange(8000) // 20}
-            pa.parquet.write_table(pa.table(columns), path)
-            paths.append(path)
-        return paths
-
-    return write
+def words(tmp_path):
+    """A bundle, new labels and traffic; the target can be proven."""
+    new = label_file(tmp_path / "new.jsonl", labels(NEW, signal=8.0))
+    traffic = traffic_file(tmp_path / "traffic.jsonl")
+    return (bundle(tmp_path).path, new, "--traffic", traffic, "--target", "0.8")
 
 
-def test_a_clear_signal_gets_a_promise_and_zero(files):
-    labels_and_traffic = files(6.0)
-    said = run(*labels_and_traffic, "--json")
-    report = json.loads(said.stdout)
+def test_a_clear_signal_gets_a_bundle_with_a_promise_and_zero(tmp_path, words):
+    ended = run(*words, "--out", tmp_path / "child", "--json")
+    report, child = json.loads(ended.stdout), Bundle.open(tmp_path / "child")
 
-    assert said.exit_code == 0
+    assert ended.exit_code == 0
     assert report["promised"] is True
-    assert report["policy"]["guarantee"]["target"] == 0.95
-    assert report["policy"]["prune"] == report["prune"]
+    assert report["digest"] == child.digest
+    assert report["parent"] == child.manifest.parent == Bundle.open(words[0]).digest
+    assert child.manifest.policy.guarantee.target == 0.8
+    assert child.manifest.policy.prune == report["prune"]
+    assert child.manifest.reference.n == 600
     assert 0 < report["traffic_shares"]["review"] <= 0.05
-    assert "promised: a precision of 0.95" in run(*labels_and_traffic).stdout
+    assert report["labels_on_trust"] is False
+    assert "promised: a precision of 0.8" in run(*words, "--out", tmp_path / "again").stdout
 
 
-def test_no_signal_gets_no_promise_and_one(files):
-    labels_and_traffic = files(0.0)
-    said = run(*labels_and_traffic)
+def test_no_signal_gets_a_bundle_that_prunes_nothing_and_one(tmp_path, words):
+    label_file(words[1], labels(NEW, signal=0.0))
+    ended = run(*words, "--out", tmp_path / "child")
 
-    assert said.exit_code == 1
-    assert "NOTHING IS PRUNED" in said.stdout
-    assert json.loads(run(*labels_and_traffic, "--json").stdout)["policy"]["guarantee"] == "none"
+    assert ended.exit_code == 1
+    assert "NOTHING IS PRUNED" in ended.stdout
+    assert Bundle.open(tmp_path / "child").manifest.policy.guarantee is None
+    assert "NOTHING IS PROMISED" in (tmp_path / "child" / "README.md").read_text()
 
 
-def test_a_try_beyond_the_plan_is_refused(files, tmp_path):
-    words = (*files(6.0), "--record", tmp_path / "tries.jsonl", "--json", "--weights")
+def test_what_is_asked_for_comes_from_the_settings_where_no_option_says_it(tmp_path, words):
+    config = tmp_path / "train.yaml"
+    config.write_text(
+        f"labels: {{paths: [{words[1]}]}}\n"
+        f"policy:\n  traffic: {words[3]}\n  wish: {{target: 0.7, max_review_share: 0.2, cap: 3}}\n"
+    )
+    ended = run(words[0], "-c", config, "--cap", 4, "--out", tmp_path / "child", "--json")
+    report = json.loads(ended.stdout)
 
-    assert json.loads(run(*words, "sha256:a").stdout)["tries_made"] == 1
-    assert json.loads(run(*words, "sha256:a").stdout)["tries_made"] == 1
-    assert isinstance(run(*words, "sha256:b").exception, TriesSpent)
+    assert (report["target"], report["cap"]) == (0.7, 4)
+    assert 0.15 < report["traffic_shares"]["review"] <= 0.2
+
+
+def test_a_try_beyond_the_plan_is_refused_and_leaves_no_bundle(tmp_path, words):
+    record = ("--record", tmp_path / "tries.jsonl", "--tries", 2, "--json", "--out")
+
+    assert json.loads(run(*words, *record, tmp_path / "a").stdout)["tries_made"] == 1
+    assert json.loads(run(*words, *record, tmp_path / "b").stdout)["tries_made"] == 1
+    assert json.loads(run(*words[:-1], 0.7, *record, tmp_path / "c").stdout)["tries_made"] == 2
+    assert isinstance(run(*words[:-1], 0.6, *record, tmp_path / "d").exception, TriesSpent)
+    assert not (tmp_path / "d").exists()
+    tries = Bundle.open(tmp_path / "c").manifest.policy.evidence["tries"]
+    assert [one["target"] for one in tries] == [0.8, 0.7]
+
+
+def test_labels_that_the_bundle_has_used_otherwise_are_refused(tmp_path, words):
+    label_file(words[1], labels([*NEW, *every()[:20]]))
+    assert "20 train, 120 unknown" in str(run(*words, "--out", tmp_path / "child").exception)
+
+
+def test_pairs_that_a_score_chose_are_refused(tmp_path, words):
+    label_file(words[1], labels(NEW, sampling=Sampling.BY_SCORE))
+    ended = run(*words, "--set", "labels.columns.sampling=how", "--out", tmp_path / "child")
+    assert isinstance(ended.exception, DataRefused)
+
+
+def test_a_bundle_that_records_no_roles_is_believed_and_that_is_said(tmp_path, words):
+    other = bundle(tmp_path, "other", roles=False).path
+    ended = run(other, *words[1:], "--out", tmp_path / "child")
+
+    assert ended.exit_code == 0
+    assert "taken on trust" in ended.stdout
+
+
+def test_a_single_kind_of_label_is_refused(tmp_path, words):
+    words[1].write_text('{"query": "a", "document": "1", "level": "fine"}\n')
+    assert "every label is not severe" in str(run(*words, "--out", tmp_path / "child").exception)
+
+
+def test_traffic_of_one_row_is_refused(tmp_path, words):
+    traffic_file(words[3], n=1)
+    assert "1 pairs; a window" in str(run(*words, "--out", tmp_path / "child").exception)
+
+
+def test_a_folder_that_exists_is_refused(tmp_path, words):
+    said = run(*words, "--out", words[0]).exception
+    assert isinstance(said, BundleProblem)
 
 
 @pytest.mark.parametrize(
-    "wrong", [("--target", "1"), ("--confidence", "0"), ("--record", "x"), ("--max-review-share", "2")]
+    "wrong", [("--target", "1"), ("--confidence", "0"), ("--max-review-share", "2"), ("--cap", "0")]
 )
-def test_a_wrong_call_is_refused_with_two(files, wrong):
-    assert run(*files(0.0), *wrong).exit_code == 2
+def test_a_wrong_call_is_refused_with_two(tmp_path, words, wrong):
+    assert run(*words, *wrong, "--out", tmp_path / "child").exit_code == 2
+
+
+def test_labels_and_traffic_have_to_be_named(tmp_path, words):
+    assert run(words[0], "--traffic", words[3], "--out", tmp_path / "child").exit_code == 2
+    assert run(*words[:2], "--out", tmp_path / "child").exit_code == 2

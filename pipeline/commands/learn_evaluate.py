@@ -1,0 +1,144 @@
+"""`sluice learn evaluate`: what a bundle is worth on labelled pairs, alone or against another."""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from actors.learn.bootstrap import Estimate
+from actors.learn.evaluate import TITLES, Evaluation
+from pipeline.commands.options import Config, Json, Overrides, train_extra
+
+if TYPE_CHECKING:
+    from pipeline.evaluating import Report
+
+_BY_SEGMENT = ("auc", "share_prune", "precision_capped", "severe_prune", "severe_review", "severe_pass")
+
+
+class RoleName(enum.StrEnum):
+    """As `actors.learn.roles.Role`, which needs the `train` extra."""
+
+    TRAIN = "train"
+    DEV = "dev"
+    MAP = "map"
+    THRESHOLD = "threshold"
+    TEST = "test"
+
+
+def evaluate(  # noqa: PLR0913 - one parameter per option: typer reads the command line off the signature
+    bundle: Annotated[str, typer.Argument(help="Folder or address of a bundle.")],
+    data: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Labels, Parquet or JSON lines; by default labels.paths.", show_default=False),
+    ] = None,
+    *,
+    config: Config = None,
+    overrides: Overrides = None,
+    role: Annotated[
+        list[RoleName] | None,
+        typer.Option(help="Pairs of this role in the bundle; may be repeated. By default test."),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All pairs: for data that the bundle never saw.")
+    ] = False,
+    against: Annotated[
+        str | None, typer.Option(help="A second bundle, measured on the same pairs.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="New folder for evaluation.json and the plots.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a bundle on pairs that people have settled, with a cluster interval for each figure.
+
+    Columns are mapped by `labels.columns` of the settings; levels are those of the bundle's rubric. Figures are
+    estimates, and nothing here is promised.
+
+    Example: `sluice learn evaluate out/bundle labels.parquet -c configs/train.yaml --against out/before`
+    """
+    with train_extra():
+        from pipeline.evaluating import (  # noqa: PLC0415
+            Data,
+            measure,
+            refuse_existing,
+            roles_of,
+            write_report,
+        )
+        from pipeline.learn_settings import load_learn  # noqa: PLC0415
+    if role and everything:
+        raise typer.BadParameter("it takes all pairs, so that no role can be named", param_hint="--all")
+    settings = load_learn(config, overrides or ())
+    paths = tuple(data or settings.labels.paths)
+    if not paths:
+        raise typer.BadParameter("name a file of labels, or set labels.paths", param_hint="DATA")
+    if out is not None:
+        refuse_existing(out)
+    judged_by = Data(paths, settings.labels.columns, roles_of(role or ()), everything)
+    report = measure(bundle, judged_by, against=against)
+    if out is not None:
+        write_report(out, report)
+    if as_json:
+        typer.echo(json.dumps(report.to_json()))
+    else:
+        _show(report)
+
+
+def _show(report: Report) -> None:
+    console = Console(soft_wrap=True, highlight=False)
+    measured, other = report.measured, report.other
+    found = measured.evaluation
+    said = f"{found.n_pairs:,} pairs, {found.n_severe:,} severe, in {found.n_clusters:,} clusters"
+    if found.approximate:
+        said += "; fewer than 50 clusters, so every interval is approximate (~)"
+    console.print(f"{said}. Estimates, not promises.", markup=False)
+    if report.n_left_out:
+        console.print(f"{report.n_left_out:,} pairs were left out: the other bundle has used them.")
+    table = Table(title=escape(measured.bundle.manifest.name))
+    table.add_column("what")
+    table.add_column("value [interval]".replace("[", "\\["), justify="right")
+    ours = _figures(found)
+    theirs = {} if other is None else _figures(other.evaluation)
+    if other is not None:
+        table.add_column(f"against {escape(other.bundle.manifest.name)}", justify="right")
+        table.add_column("difference, paired", justify="right")
+    differences = report.differences
+    for name, text in ours.items():
+        more = (theirs[name], str(differences.get(name, ""))) if other is not None else ()
+        table.add_row(TITLES[name], *(escape(cell) for cell in (text, *more)))
+    console.print(table)
+    if found.by_segment:
+        console.print(_segments(found.by_segment))
+
+
+def _figures(evaluation: Evaluation) -> dict[str, str]:
+    """Every figure as text, in the order of `TITLES`."""
+    found = evaluation.reliability
+    estimates: dict[str, Estimate] = {
+        **evaluation.figures,
+        "brier": found.brier,
+        "calibration_slope": found.slope,
+        "calibration_intercept": found.intercept,
+    }
+    texts = {name: str(one) for name, one in estimates.items()}
+    texts["expected_calibration_error"] = f"{found.ece:.3f}, a point"
+    return {name: texts[name] for name in TITLES}
+
+
+def _segments(parts: Mapping[str, Evaluation]) -> Table:
+    table = Table(title="by segment: described, not promised")
+    for column in ("segment", "pairs", "clusters", *(TITLES[name] for name in _BY_SEGMENT), TITLES["brier"]):
+        table.add_column(column, justify="left" if column == "segment" else "right")
+    for name, part in parts.items():
+        figures = [str(part.figures[figure]) for figure in _BY_SEGMENT]
+        cells = (f"{part.n_pairs:,}", f"{part.n_clusters:,}", *figures, str(part.reliability.brier))
+        table.add_row(escape(name or "(none)"), *(escape(cell) for cell in cells))
+    return table
