@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from pipeline.commands.learn_audit import audit
 from pipeline.commands.learn_evaluate import evaluate
 from pipeline.commands.learn_threshold import threshold
 
@@ -15,5 +16,6 @@ def learn() -> None:
     """From labels to a policy that a gate may act on."""
 
 
+app.command()(audit)
 app.command()(evaluate)
 app.command()(threshold)

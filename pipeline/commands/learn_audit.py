@@ -1,0 +1,224 @@
+"""`sluice learn audit`: whether labels are fit to learn from and to promise on, before anything rests on them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from actors.errors import DataRefused
+from pipeline.commands.options import Config, Json, Overrides, train_extra
+from pipeline.errors import DataUnusable
+
+if TYPE_CHECKING:
+    from actors.learn.audit import Audit
+    from actors.learn.findings import Listed, Part
+    from actors.learn.labels import Labels
+    from actors.learn.sample import Sample
+    from pipeline.learn_settings import LearnSettings
+
+EXIT_BLOCKED = 1
+_SHOWN = 5
+"""Examples of a kind on a terminal; the page has more."""
+
+
+def audit(
+    data: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Labels, Parquet or JSON lines; by default labels.paths.", show_default=False),
+    ] = None,
+    *,
+    config: Config = None,
+    overrides: Overrides = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page for people to this file.", show_default=False)
+    ] = None,
+    probabilities: Annotated[
+        str | None,
+        typer.Option(
+            help="Column with probabilities of a severe level, by a model that did not learn from the pair's "
+            "cluster: wrong labels are looked for with them, instead of by the words.",
+            show_default=False,
+        ),
+    ] = None,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A kind of problem to let pass, which is recorded: overlap, chance, leakage, single_class or "
+            "clusters; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Look at labels from every side, and say what stands in the way of training on them.
+
+    Agreement, judges against people, conflicts, duplicates, texts that roles share, balance, and labels that are
+    likely wrong: to look at, no row is dropped. Exit code 1 when a problem stands that nobody accepted; each says
+    what to do.
+
+    Example: `sluice learn audit labels.parquet -c configs/train.yaml --html out/audit.html`
+    """
+    with train_extra():
+        from actors.learn.audit import audit as look_at  # noqa: PLC0415
+        from actors.learn.audit_page import page  # noqa: PLC0415
+        from actors.learn.labels import read_labels, read_probabilities  # noqa: PLC0415
+        from pipeline.learn_settings import load_learn  # noqa: PLC0415
+    settings = load_learn(config, overrides or ())
+    paths = tuple(data or settings.labels.paths)
+    if not paths:
+        raise typer.BadParameter("name a file of labels, or set labels.paths", param_hint="DATA")
+    accepted = _kinds(accept or (), settings)
+    labels = read_labels(paths, settings.labels.columns, settings.labels.rubric)
+    source = ", ".join(map(str, paths))
+    found = look_at(
+        labels,
+        _sample(labels, settings, source),
+        shares=settings.labels.shares,
+        p_severe=None if probabilities is None else read_probabilities(paths, probabilities, labels),
+        source=source,
+    ).accepting(accepted)
+    if html is not None:
+        _write(html, page(found))
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), allow_nan=False))
+    else:
+        _show(found)
+    if found.standing:
+        raise typer.Exit(EXIT_BLOCKED)
+
+
+def _kinds(accept: Sequence[str], settings: LearnSettings) -> set[str]:
+    """What is accepted, on the command line or in the settings; each the name of a kind."""
+    from actors.learn.audit import Kind  # noqa: PLC0415
+
+    known = {kind.value for kind in Kind}
+    problem = f"no such kind of problem; there are {', '.join(sorted(known))}"
+    if not known.issuperset(accept):
+        raise typer.BadParameter(problem, param_hint="--accept")
+    if not known.issuperset(settings.labels.accept):
+        raise settings.refuse("labels.accept", problem)
+    return {*accept, *settings.labels.accept}
+
+
+def _sample(labels: Labels, settings: LearnSettings, source: str) -> Sample:
+    """With the roles that the settings draw; all for training, where there are too few clusters: a finding."""
+    from actors.learn.roles import Role  # noqa: PLC0415
+    from actors.learn.sample import Sample  # noqa: PLC0415
+
+    template, seed = settings.model.template, settings.labels.seed
+    try:
+        return Sample.of(labels, template, shares=settings.labels.shares, seed=seed, source=source)
+    except DataRefused:
+        return Sample.of(labels, template, shares={Role.TRAIN: 1.0}, seed=seed, source=source)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DataUnusable(str(path), f"cannot be written: {error.strerror}") from error
+
+
+def _show(found: Audit) -> None:
+    console = Console(soft_wrap=True, highlight=False)
+    for one in found.blocking:
+        passes = one.kind in found.accepted
+        style = "bold" if passes else "bold red"
+        console.print(f"{one.kind}{' (accepted)' if passes else ''}: {one.said}", style=style, markup=False)
+        console.print(f"  {one.what_to_do}", markup=False)
+    if not found.blocking:
+        console.print("nothing stands in the way of training on these labels", style="bold")
+    for note in found.notes:
+        console.print(f"note: {note}", markup=False)
+    console.print(_counts(found))
+    console.print(_levels(found))
+    if found.judges:
+        console.print(_judges(found))
+    console.print(_parts("by role", found.by_role))
+    if found.by_segment:
+        console.print(_parts("by segment", found.by_segment))
+    for title, listed in (
+        ("conflicts that nobody settled", found.conflicts),
+        ("alike pairs with contradicting labels", found.repeats.contradicting),
+        ("alike queries in several roles", found.leakage.queries),
+        ("likely wrong labels, to look at", found.suspected.found),
+    ):
+        if listed.n:
+            console.print(_listed(title, listed))
+
+
+def _counts(found: Audit) -> Table:
+    sizes, people = found.pairs_per_cluster, found.agreement
+    alpha = "no pair was labelled by two" if people.alpha is None else f"{people.alpha:.3f}"
+    kappas = [kappa for kappa in people.kappa.values() if kappa is not None]
+    rows = {
+        "pairs": f"{found.n_pairs:,}",
+        "pairs settled by people": f"{found.n_settled:,}",
+        **{f"labels: {name}": f"{n:,}" for name, n in found.labels_by_source.items()},
+        "clusters": f"{len(sizes):,}, {'declared' if found.clusters_declared else 'found from the queries'}",
+        "pairs per cluster": f"{sizes.min():,} to {sizes.max():,}, {sizes.mean():.1f} on average",
+        "Krippendorff's alpha": alpha,
+        "Cohen's kappa": f"{min(kappas):.3f} to {max(kappas):.3f}" if kappas else "none",
+        "pairs with equal texts": f"{found.repeats.same.n:,} groups",
+        "pairs that are alike": f"{found.repeats.near.n:,} groups",
+        "documents in several roles": f"{found.leakage.documents.n:,}",
+        "likely wrong labels": f"{found.suspected.found.n:,}, by {found.suspected.basis}",
+        "AUC of that": str(found.suspected.auc or "none"),
+    }
+    table = Table(title="labels", show_header=False)
+    for name, value in rows.items():
+        table.add_row(Text(name), Text(value))
+    return table
+
+
+def _levels(found: Audit) -> Table:
+    sources = sorted({name for counts in found.labels_by_level.values() for name in counts})
+    table = Table(title="levels")
+    table.add_column("level")
+    for name in sources:
+        table.add_column(name, justify="right")
+    for level, counts in found.labels_by_level.items():
+        table.add_row(Text(level), *(f"{counts[name]:,}" for name in sources))
+    return table
+
+
+def _judges(found: Audit) -> Table:
+    table = Table(title="judges: share severe for people, by what the judge says")
+    for name in ("judge", "pairs of both", "AUC", "level", "share severe"):
+        table.add_column(name)
+    for judge in found.judges[:_SHOWN]:
+        first = Text(judge.name), f"{judge.n_overlap:,}", Text(str(judge.auc or "none"))
+        shares = {level: str(share) for level, share in judge.by_level.items()} or {"": ""}
+        for place, (level, share) in enumerate(shares.items()):
+            table.add_row(*(first if place == 0 else ("", "", "")), Text(level), Text(share))
+    return table
+
+
+def _parts(title: str, found: Mapping[str, Part]) -> Table:
+    table = Table(title=title)
+    for name in ("", "settled pairs", "clusters", "share severe"):
+        table.add_column(name)
+    for name, part in itertools.islice(found.items(), 2 * _SHOWN):
+        table.add_row(Text(name), f"{part.n_pairs:,}", f"{part.n_clusters:,}", Text(str(part.severe)))
+    return table
+
+
+def _listed(title: str, listed: Listed) -> Table:
+    shown = listed.shown[:_SHOWN]
+    table = Table(
+        title=f"{title}: {listed.n:,}" + (f", the first {len(shown)}" if len(shown) < listed.n else "")
+    )
+    for name in ("query", "document", "what is said"):
+        table.add_column(name, overflow="fold")
+    for one in shown:
+        table.add_row(Text(one.query), Text(one.document), Text(one.said))
+    return table
