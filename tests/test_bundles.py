@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -185,6 +186,30 @@ def test_a_copy_that_was_altered_is_refused_when_it_is_opened(stored: fsspec.Abs
     (folder / "model.safetensors").write_text("other weights")
     with pytest.raises(BundleRefused, match=r"model\.safetensors was altered"):
         open_with(Bundle.open, "memory://shop/one")
+
+
+def test_a_disk_that_is_full_leaves_nothing_in_the_cache(bundle: Bundle, cache: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        said = refusal(bundle.path.as_uri())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "cannot be fetched: OSError: [Errno 27] File too large" in said
+    assert list(cache.iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_made_is_said_in_one_line(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SLUICE_CACHE", str(tmp_path / "file"))
+    assert "cannot be fetched: NotADirectoryError" in refusal(bundle.path.as_uri())
+
+
+def test_a_bundle_may_be_in_an_archive(bundle: Bundle, tmp_path: Path) -> None:
+    archive = shutil.make_archive(str(tmp_path / "bundles"), "zip", tmp_path, "bundle")
+    assert Bundle.open(local_bundle(f"zip://bundle::file://{archive}")).digest == bundle.digest
 
 
 # --- the hub

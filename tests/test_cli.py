@@ -58,6 +58,13 @@ def test_a_wrong_call_exits_with_two() -> None:
     assert sluice("run", "--no-such-option").returncode == 2
 
 
+def test_a_bundle_that_cannot_be_used_is_one_line_that_names_it(tmp_path: Path) -> None:
+    for command in (["verify"], ["show", "--json"], ["diff", str(tmp_path)]):
+        said = sluice("bundle", *command, str(tmp_path))
+        assert (said.returncode, said.stdout) == (65, "")
+        assert said.stderr.strip() == f"sluice: bundle {tmp_path}: no sluice.json there"
+
+
 def test_labels_that_cannot_be_used_are_one_line_that_names_the_file(tmp_path: Path) -> None:
     folder, path = bundle(tmp_path).path, tmp_path / "labels.parquet"
     path.write_text("none")
