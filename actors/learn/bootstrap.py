@@ -115,7 +115,8 @@ def intervals(
 
     Returns:
         An estimate for each number. Its interval is None where it is undefined in more than one draw of twenty:
-        what is left would be about other samples than these.
+        what is left would be about other samples than these; and where there is one cluster only, as all draws
+        are then alike.
 
     Raises:
         ValueError: There is no row.
@@ -186,7 +187,7 @@ def _difference(estimate: Estimate, drawn: NDArray[np.float64]) -> Difference:
 def _estimate(value: float, drawn: NDArray[np.float64], n_clusters: int, *, level: float) -> Estimate:
     on_sample = float(value) if np.isfinite(value) else None
     defined = drawn[np.isfinite(drawn)]
-    if len(defined) < 0.95 * len(drawn):
+    if len(defined) < 0.95 * len(drawn) or n_clusters < 2:
         return Estimate(on_sample, None, None, n_clusters, level)
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]).tolist()
     return Estimate(on_sample, low, high, n_clusters, level)

@@ -48,6 +48,10 @@ TITLES: Mapping[str, str] = {
 """What people call the figures, in the order to show them."""
 
 
+SEGMENT_CLUSTERS = 5
+"""With fewer a segment is not told of alone."""
+MOST_SEGMENTS = 20
+OTHER_SEGMENTS = "(all others)"
 RANKING = ("auc", "auc_within_query", "average_precision")
 """Figures that do not depend on thresholds."""
 
@@ -84,11 +88,22 @@ class Judged:
         return Judged(self.logit[rows], self.severe[rows], self.query[rows], self.cluster[rows], segment)
 
     def by_segment(self) -> dict[str, Judged]:
-        """The rows of each segment, by its name; empty where there are none."""
+        """The rows of each segment, by its name; empty where there are none.
+
+        Segments of fewer than `SEGMENT_CLUSTERS` clusters, and all but the `MOST_SEGMENTS` largest, are pooled last,
+        as `OTHER_SEGMENTS`: of each alone nothing could be said.
+
+        Returns:
+            By name, sorted.
+        """
         if self.segment is None:
             return {}
-        names = sorted(set(self.segment.tolist()), key=str)
-        return {str(name): self.where(self.segment == name) for name in names}
+        rows = {name: self.segment == name for name in sorted(set(self.segment.tolist()), key=str)}
+        large = [name for name, of in rows.items() if len(np.unique(self.cluster[of])) >= SEGMENT_CLUSTERS]
+        shown = set(sorted(large, key=lambda name: -rows[name].sum())[:MOST_SEGMENTS])
+        parts = {str(name): self.where(of) for name, of in rows.items() if name in shown}
+        rest = ~np.isin(self.segment, list(shown))
+        return parts | ({OTHER_SEGMENTS: self.where(rest)} if rest.any() else {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ def average_precision(logit: ArrayLike, severe: ArrayLike) -> Statistic:
         if not hit[-1]:
             return math.nan
         precision = np.divide(hit, seen, out=np.zeros_like(hit), where=seen > 0)
-        return float(np.diff(hit, prepend=0.0) @ precision / hit[-1])
+        return dot(np.diff(hit, prepend=0.0), precision) / float(hit[-1])
 
     return weighted
 
@@ -144,10 +144,15 @@ def ratio(part: ArrayLike, whole: ArrayLike) -> Statistic:
     above, below = np.asarray(part, np.float64), np.asarray(whole, np.float64)
 
     def weighted(weight: Floats) -> float:
-        total = float(weight @ below)
-        return float(weight @ above) / total if total else math.nan
+        total = dot(weight, below)
+        return dot(weight, above) / total if total else math.nan
 
     return weighted
+
+
+def dot(one: NDArray[Any], other: NDArray[Any]) -> float:
+    """The inner product, on this thread: to wake BLAS's own takes a hundred times as long on 20,000 rows."""
+    return float(np.einsum("i,i->", one, other))
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +204,7 @@ def _auc(weight: Floats, severe: NDArray[np.bool_], tie: NDArray[np.int64]) -> f
     if not couples:
         return math.nan
     below = np.cumsum(good) - good
-    return float(bad @ (below + good / 2) / couples)
+    return dot(bad, below + good / 2) / float(couples)
 
 
 def _rows_of(number: NDArray[np.int64]) -> list[NDArray[np.int64]]:

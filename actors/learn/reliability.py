@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from actors.calibration import sigmoid
 from actors.learn.bootstrap import Estimate, intervals
-from actors.learn.metrics import ratio
+from actors.learn.metrics import dot, ratio
 
 N_BINS = 10
 _LEAST = 1e-6
@@ -118,17 +118,19 @@ def _recalibration(
     """Slope and intercept of the label on the stated log-odds, weighted, by Newton's steps; NaN if undefined."""
     undefined = math.nan, math.nan
     clipped = np.clip(p, _LEAST, 1 - _LEAST)
-    features = np.stack([np.log(clipped / (1 - clipped)), np.ones_like(p)], axis=1)
+    stated, severe = np.log(clipped / (1 - clipped)), y.astype(np.float64)
 
     def weighted(weight: NDArray[np.float64]) -> tuple[float, float]:
-        if not 0 < weight @ y < weight.sum():
+        if not 0 < dot(weight, severe) < weight.sum():
             return undefined
         line = np.array([1.0, 0.0])
         for _ in range(_NEWTON_STEPS):
-            q = sigmoid(features @ line)
-            hessian = (features * (weight * q * (1 - q))[:, None]).T @ features
+            q = sigmoid(line[0] * stated + line[1])
+            error, bend = weight * (q - severe), weight * q * (1 - q)
+            across = dot(bend, stated)
+            hessian = np.array([[dot(bend * stated, stated), across], [across, bend.sum()]])
             try:
-                step = np.linalg.solve(hessian, features.T @ (weight * (q - y)))
+                step = np.linalg.solve(hessian, np.array([dot(error, stated), error.sum()]))
             except np.linalg.LinAlgError:  # one stated probability for all, or labels that it separates
                 return undefined
             line = line - step * min(1.0, _LARGEST_STEP / max(float(np.abs(step).max()), 1e-12))

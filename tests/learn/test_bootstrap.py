@@ -89,6 +89,12 @@ def test_a_statistic_that_most_draws_leave_undefined_has_no_interval():
     assert "nan" not in str(found.to_json())
 
 
+def test_one_cluster_has_a_value_and_no_interval():
+    found = interval(mean_of(np.ones(5)), np.zeros(5))
+
+    assert (found.value, found.low, found.high) == (1.0, None, None)
+
+
 def test_no_rows_have_no_interval():
     with pytest.raises(ValueError, match="at least one row"):
         interval(mean_of(np.zeros(0)), np.zeros(0))

@@ -42,6 +42,19 @@ def test_segments_are_told_apart():
     assert (found.approximate, found.by_segment["toys"].approximate) == (False, True)
 
 
+def test_small_segments_and_all_but_the_largest_are_pooled():
+    judged = drawn(n_clusters=200)
+    names = np.array(
+        [f"s{number % 25:02}" if number < 190 else f"tiny {number}" for number in judged.cluster]
+    )
+    parts = replace(judged, segment=names.astype(object)).by_segment()
+
+    assert list(parts)[-1] == "(all others)"
+    assert len(parts) == 21
+    assert sum(len(part.logit) for part in parts.values()) == len(judged.logit)
+    assert {f"tiny {number}" for number in range(190, 200)} < set(parts["(all others)"].segment)
+
+
 def test_a_policy_that_prunes_nothing_has_no_precision_and_passes_all_that_is_severe():
     found = evaluate(drawn(), NOTHING, PlattMap(), cap=5)
 
