@@ -90,8 +90,8 @@ class Judged:
     def by_segment(self) -> dict[str, Judged]:
         """The rows of each segment, by its name; empty where there are none.
 
-        Segments of fewer than `SEGMENT_CLUSTERS` clusters, and all but the `MOST_SEGMENTS` largest, are pooled last,
-        as `OTHER_SEGMENTS`: of each alone nothing could be said.
+        Segments of fewer than `SEGMENT_CLUSTERS` clusters, and all but the `MOST_SEGMENTS` largest, are pooled,
+        last, as `OTHER_SEGMENTS`: of each alone nothing could be said.
 
         Returns:
             By name, sorted.
