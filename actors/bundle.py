@@ -8,9 +8,7 @@ encoder's business. The folder, file by file: docs/bundle-format.md.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.errors import BundleProblem, DigestMismatch
+from actors.files import draft_beside, file_digest
 from actors.kinds import MALFORMED
 from actors.manifest import SCHEMA_VERSION, Manifest, canonical_json, sha256
 from actors.prior import PRIOR_FILE
@@ -109,7 +108,7 @@ def write_bundle(
 
     Raises:
         BundleProblem: The folder exists, the model folder lacks a file or names code of its own, a name is none of
-            a bundle's, or a file cannot be read or written.
+            a bundle's, the manifest holds what JSON cannot say, or a file cannot be read or written.
     """
     target, source, own = Path(folder), Path(model_folder), dict(files or {})
     _refuse_foreign(target, own)
@@ -142,7 +141,8 @@ def write_child(
         The bundle that was written.
 
     Raises:
-        BundleProblem: The folder exists, a name is none of a bundle's, or a file cannot be read or written.
+        BundleProblem: The folder exists, a name is none of a bundle's, the manifest holds what JSON cannot say, or
+            a file cannot be read or written.
         DigestMismatch: The parent was altered since it was opened.
     """
     target, own = Path(folder), dict(files or {})
@@ -236,31 +236,6 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise BundleProblem(str(folder), f"config.json is malformed: {error!r}") from error
 
 
-def file_digest(path: Path) -> str:
-    """`sha256:<hex>` of a file."""
-    with path.open("rb") as file:
-        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def draft_beside(target: Path) -> Iterator[Path]:
-    """A new folder beside the target, on the same filesystem, to be renamed to it; gone afterwards otherwise.
-
-    Args:
-        target: What will be made; its parent is made if absent.
-
-    Yields:
-        The draft.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.parent / f".sluice-{secrets.token_hex(8)}"
-    draft.mkdir()
-    try:
-        yield draft
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
 def _refuse_foreign(target: Path, own: Mapping[str, bytes]) -> None:
     _refuse_if(target, sorted(set(own) - set(FILES)), "a bundle holds no {}")
 
@@ -275,8 +250,11 @@ def _put_in_place(draft: Path, target: Path, manifest: Manifest) -> Bundle:
     _refuse_code(draft)
     names = [name for name in FILES if (draft / name).is_file()]
     whole = replace(manifest, files={name: file_digest(draft / name) for name in names})
-    digest = whole.digest
-    text = json.dumps(whole.to_json() | {"digest": digest}, indent=2, ensure_ascii=False)
+    try:
+        digest = whole.digest
+        text = json.dumps(whole.to_json() | {"digest": digest}, indent=2, ensure_ascii=False)
+    except (ValueError, TypeError) as error:
+        raise BundleProblem(str(target), f"its manifest cannot be said in JSON: {error}") from error
     (draft / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
     try:
         draft.rename(target)

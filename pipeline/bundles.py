@@ -16,8 +16,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from actors.bundle import FILES, MANIFEST_FILE, Bundle, check_names, draft_beside, read_manifest
+from actors.bundle import FILES, MANIFEST_FILE, Bundle, check_names, read_manifest
 from actors.errors import ActorError, BundleProblem, DigestMismatch
+from actors.files import draft_beside
 from pipeline.errors import BundleRefused
 from pipeline.kafka.jars import cache_folder
 

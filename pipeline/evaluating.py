@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.bundle import Bundle, draft_beside, file_digest
+from actors.bundle import Bundle
 from actors.errors import DataRefused
+from actors.files import draft_beside, file_digest
 from actors.learn import apply
 from actors.learn.bootstrap import Difference
 from actors.learn.eligible import to_judge, unused_by

@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from actors.bundle import Bundle, file_digest
+from actors.bundle import Bundle
+from actors.files import file_digest
 from actors.learn.threshold import Decision, Wish
 from pipeline.bundles import local_bundle
 from pipeline.commands.options import Config, Json, Overrides, train_extra

@@ -1,5 +1,6 @@
 import errno
 import json
+import math
 import os
 import re
 import resource
@@ -11,9 +12,10 @@ from dataclasses import replace
 
 import pytest
 
-from actors.bundle import Bundle, file_digest, write_bundle, write_child
+from actors.bundle import Bundle, write_bundle, write_child
 from actors.calibration import PlattMap
 from actors.errors import BundleError, BundleProblem, DigestMismatch
+from actors.files import file_digest
 from actors.manifest import SCHEMA_VERSION, Manifest, ReferenceScores, RoleCount, canonical_json, sha256
 from actors.pairs import PairTemplate
 from actors.policy import Guarantee, Policy
@@ -298,10 +300,15 @@ def test_a_failed_write_leaves_nothing_behind(model_folder, tmp_path):
     assert not (tmp_path / "bundles").exists()
 
 
-def test_a_write_that_breaks_midway_leaves_no_half_bundle(model_folder, tmp_path):
-    unsayable = replace(MANIFEST, name="\ud800")  # fails when the manifest is digested, after the copies
-    with pytest.raises(UnicodeEncodeError):
-        write_bundle(tmp_path / "bundles" / "one", model_folder=model_folder, manifest=unsayable)
+@pytest.mark.parametrize(
+    "change", [{"name": "\ud800"}, {"metrics": {"auc": math.nan}}, {"metrics": {"auc": set()}}]
+)
+def test_a_manifest_that_cannot_be_written_is_said_and_leaves_no_half_bundle(model_folder, tmp_path, change):
+    """It fails when the manifest is digested, after the copies."""
+    with pytest.raises(BundleProblem, match="its manifest cannot be said in JSON"):
+        write_bundle(
+            tmp_path / "bundles" / "one", model_folder=model_folder, manifest=replace(MANIFEST, **change)
+        )
     assert list((tmp_path / "bundles").iterdir()) == []
 
 
