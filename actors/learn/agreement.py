@@ -8,7 +8,8 @@ Needs the `train` extra.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.learn.bootstrap import Estimate, interval
+from actors.learn.judge import LEAST_OVERLAP
 from actors.learn.labels import Label, Labels, Sampling, Settled, Source
-from actors.learn.metrics import share
+from actors.learn.listing import LISTED, Listed, one_line, show
+from actors.learn.metrics import auc, share
+from actors.learn.sample import Sample
 
 MOST_COUPLES = 100
 """Couples of people that are compared: those with the most pairs in common."""
+MOST_JUDGES = 50
+"""Judges that are compared with people: those with the most labels."""
 NEAR_CHANCE = 0.2
 """Slight agreement or none, by Landis and Koch, Biometrics 33 (1977): who trains on it learns noise."""
 
@@ -53,6 +59,34 @@ class Agreement:
             "pairs_labelled_twice": self.n_pairs,
             "cohen_kappa": dict(self.kappa),
             "conflicts": len(self.conflicts),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """A judge, held against people."""
+
+    name: str
+    n_labels: int
+    n_overlap: int
+    """Pairs of a probability sample on which people have spoken too."""
+    n_severe: int
+    """Those of the overlap that people call severe."""
+    auc: Estimate | None
+    """Chance that it says worse of a pair that is severe for people than of another; None where the overlap is too
+    small, or all of one kind."""
+    by_level: Mapping[str, Estimate]
+    """Share that is severe for people, by the judge's level."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "name": self.name,
+            "labels": self.n_labels,
+            "overlap": self.n_overlap,
+            "overlap_severe": self.n_severe,
+            "auc": None if self.auc is None else self.auc.to_json(),
+            "severe_by_level": {level: one.to_json() for level, one in self.by_level.items()},
         }
 
 
@@ -124,6 +158,47 @@ def overlaps(labels: Labels, settled: Settled) -> dict[str, list[Label]]:
     return found
 
 
+def compare_judges(sample: Sample) -> tuple[Judge, ...]:
+    """Every judge, the one with most labels first; the first `MOST_JUDGES` are compared with people."""
+    labels, settled = sample.labels, sample.settled
+    n_labels = Counter(row.annotator for row in labels.rows if row.source is Source.JUDGE)
+    severe = dict(zip(settled.pair.tolist(), settled.severe.tolist(), strict=True))
+    both = overlaps(labels, settled)
+    found = []
+    for place, (name, n) in enumerate(n_labels.most_common()):
+        pairs = {row.pair for row in both[name]}
+        n_severe = sum(severe[pair] for pair in pairs)
+        enough = place < MOST_JUDGES and len(pairs) >= LEAST_OVERLAP and 0 < n_severe < len(pairs)
+        found.append(
+            Judge(
+                name=one_line(name) or "the judge",
+                n_labels=n,
+                n_overlap=len(pairs),
+                n_severe=n_severe,
+                auc=_auc_of(both[name], severe, sample) if enough else None,
+                by_level=judge_against_people(labels, sample.cluster, name) if place < MOST_JUDGES else {},
+            )
+        )
+    return tuple(found)
+
+
+def list_conflicts(sample: Sample, places: Sequence[int]) -> Listed:
+    """What people say of the pairs on which they disagree.
+
+    Args:
+        sample: All pairs.
+        places: Of the pairs.
+
+    Returns:
+        The first of them, with each person's level.
+    """
+    told: dict[int, list[str]] = {place: [] for place in places[:LISTED]}
+    for row in sample.labels.rows:
+        if row.source is Source.HUMAN and row.pair in told:
+            told[row.pair].append(f"{row.annotator or 'somebody'}: {row.level}")
+    return Listed(len(places), tuple(show(sample, place, "; ".join(said)) for place, said in told.items()))
+
+
 def _by_pair(labels: Labels) -> dict[int, dict[str, int]]:
     """Levels by pair and person; who spoke twice is taken at the last word."""
     step = {level: i for i, level in enumerate(labels.rubric.levels)}
@@ -132,6 +207,16 @@ def _by_pair(labels: Labels) -> dict[int, dict[str, int]]:
         if row.source is Source.HUMAN and row.level is not None:
             said.setdefault(row.pair, {})[row.annotator] = step[row.level]
     return said
+
+
+def _auc_of(rows: Sequence[Label], severe: Mapping[int, bool], sample: Sample) -> Estimate:
+    """The judge's word in order: its probability, and among equal ones the rubric's gain."""
+    gains = sample.labels.rubric.gains
+    order = sorted(set(gains.values()), reverse=True)
+    step = {level: order.index(gain) / (1_000 * len(order)) for level, gain in gains.items()}
+    score = [row.p_severe + step.get(row.level or "", 0.0) for row in rows]
+    pairs = [row.pair for row in rows]
+    return interval(auc(score, [severe[pair] for pair in pairs]), sample.cluster[pairs])
 
 
 def _alpha(said: Mapping[int, Mapping[str, int]], n_levels: int) -> float | None:

@@ -7,7 +7,6 @@ name, which is then recorded. Needs the `train` extra.
 
 from __future__ import annotations
 
-import enum
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -17,50 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.errors import DataRefused
-from actors.learn import findings
-from actors.learn.agreement import NEAR_CHANCE, Agreement, among_people
-from actors.learn.findings import Judge, Leakage, Listed, Part, Repeats, Suspected
-from actors.learn.judge import LEAST_OVERLAP
+from actors.learn.agreement import Agreement, Judge, among_people, compare_judges, list_conflicts
+from actors.learn.balance import Part, balance_of_roles, balance_of_segments, count_levels
 from actors.learn.labels import Labels, Source
+from actors.learn.listing import Listed
+from actors.learn.problems import Problem, find_problems
+from actors.learn.repeats import Leakage, Repeats, find_leakage, find_repeats, group_queries
 from actors.learn.roles import SHARES, Role
 from actors.learn.sample import Sample
-
-LEAST_CLUSTERS = 2
-"""Of each role: one cluster tells nothing of another."""
-MOST_KNOWN = 0.1
-"""Share of a role's pairs whose query or document an earlier role knows, above which its figures may be those of a
-good memory. Below it they are reported: a catalogue's products come up for more than one query."""
-NEEDS_BOTH = (Role.TRAIN, Role.DEV, Role.MAP, Role.TEST)
-"""Roles that are of no use without severe pairs and others: no model, map or AUC follows from one kind."""
-
-
-class Kind(enum.StrEnum):
-    """What can stand in the way; names for `--accept`."""
-
-    OVERLAP = "overlap"
-    """A judge that cannot be held against people."""
-    CHANCE = "chance"
-    """People, or a judge and people, agree hardly more than by chance."""
-    LEAKAGE = "leakage"
-    """A role knows what another is judged by."""
-    SINGLE_CLASS = "single_class"
-    """A role has one kind of pairs, and needs both."""
-    CLUSTERS = "clusters"
-    """A role has fewer clusters than it needs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What stands in the way."""
-
-    kind: Kind
-    said: str
-    """What was found, with its numbers."""
-    what_to_do: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return {"kind": self.kind.value, "said": self.said, "what_to_do": self.what_to_do}
+from actors.learn.suspects import Suspected, suspect
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,12 +127,12 @@ def audit(
     Returns:
         What was found; nothing is accepted yet.
     """
-    group = findings.query_groups(sample)
-    agreement, judges = among_people(labels), findings.judges(sample)
-    leakage, repeats = findings.leakage(sample, group), findings.repeats(sample, group)
-    segments, n_left_out = findings.by_segment(sample)
+    group = group_queries(sample)
+    agreement, judges = among_people(labels), compare_judges(sample)
+    leakage, repeats = find_leakage(sample, group), find_repeats(sample, group)
+    segments, n_left_out = balance_of_segments(sample)
     names = {one.value: {row.annotator for row in labels.rows if row.source is one} for one in Source}
-    by_level = findings.n_labels(labels)
+    by_level = count_levels(labels)
     declared = any(pair.cluster is not None for pair in labels.pairs)
     notes = [
         *_about_people(agreement, repeats),
@@ -187,19 +151,15 @@ def audit(
         clusters_declared=declared,
         agreement=agreement,
         judges=judges,
-        conflicts=findings.conflicts(sample, agreement.conflicts),
+        conflicts=list_conflicts(sample, agreement.conflicts),
         repeats=repeats,
         leakage=leakage,
-        suspected=findings.suspected(sample, p_severe),
+        suspected=suspect(sample, p_severe),
         settled_severe=sample.settled.severe,
-        by_role=findings.by_role(sample),
+        by_role=balance_of_roles(sample),
         by_segment=segments,
-        blocking=(
-            *_overlap(judges),
-            *_chance(agreement, judges),
-            *_leaks(leakage),
-            *_single_class(sample),
-            *_clusters(sample, shares),
+        blocking=find_problems(
+            sample, agreement, judges, leakage, needed=[role for role in Role if shares.get(role, 0) > 0]
         ),
         notes=tuple(notes),
     )
@@ -222,73 +182,6 @@ def refuse_unless_accepted(audit: Audit, accepted: Collection[str] = ()) -> None
         raise DataRefused(
             audit.source, f"the labels are not fit to train on: {said}; or let it pass with {kinds}"
         )
-
-
-def _overlap(judges: Iterable[Judge]) -> Iterable[Problem]:
-    for judge in judges:
-        if judge.n_overlap < LEAST_OVERLAP:
-            said = (
-                f"judge {judge.name}: people have labelled {judge.n_overlap} of a random sample of its pairs"
-            )
-            lacking = LEAST_OVERLAP - judge.n_overlap
-            to_do = f"let people label {lacking} more of the pairs that it labelled, drawn at random"
-            yield Problem(Kind.OVERLAP, f"{said}, and {LEAST_OVERLAP} are needed", to_do)
-        elif judge.n_severe in {0, judge.n_overlap}:
-            said = (
-                f"judge {judge.name}: people say the same of all {judge.n_overlap} pairs that both labelled"
-            )
-            yield Problem(Kind.OVERLAP, said, "let people label more of a random sample of what it labelled")
-
-
-def _chance(agreement: Agreement, judges: Iterable[Judge]) -> Iterable[Problem]:
-    if agreement.near_chance:
-        said = f"people agree with an alpha of {agreement.alpha:.2f} on {agreement.n_pairs} pairs, 0 being chance"
-        to_do = "say in the rubric what tells the levels apart, and have the pairs labelled anew by it"
-        yield Problem(Kind.CHANCE, f"{said} and {NEAR_CHANCE:g} the least to learn from", to_do)
-    for judge in judges:
-        if judge.auc is not None and (judge.auc.low is None or judge.auc.low <= 0.5):
-            said = f"judge {judge.name}: nothing shows that it ranks as people do better than by chance"
-            to_do = "leave its labels out, or let people label more of a random sample of what it labelled"
-            yield Problem(Kind.CHANCE, f"{said} (AUC {judge.auc} on {judge.n_overlap} pairs)", to_do)
-
-
-def _leaks(leakage: Leakage) -> Iterable[Problem]:
-    for role, share in leakage.known_queries.items():
-        if share > MOST_KNOWN:
-            said = f"{share:.0%} of the pairs of {role} have a query alike to one of a role that is used before it"
-            to_do = (
-                "give alike queries one cluster, or leave the cluster column out so that they are connected"
-            )
-            yield Problem(Kind.LEAKAGE, said, to_do)
-    for role, share in leakage.known_documents.items():
-        if share > MOST_KNOWN:
-            said = (
-                f"{share:.0%} of the pairs of {role} have a document that a role has which is used before it"
-            )
-            to_do = (
-                "give queries with common documents one cluster; or accept it, where traffic knows no others"
-            )
-            yield Problem(Kind.LEAKAGE, said, to_do)
-
-
-def _single_class(sample: Sample) -> Iterable[Problem]:
-    for role in NEEDS_BOTH:
-        severe = sample.people(role).severe
-        if len(severe) and severe.min() == severe.max():
-            kind = "severe" if severe[0] else "not severe"
-            said = f"all {len(severe)} settled pairs of {role} are {kind}"
-            yield Problem(Kind.SINGLE_CLASS, said, "label more clusters, or give the role a larger share")
-
-
-def _clusters(sample: Sample, shares: Mapping[Role, float]) -> Iterable[Problem]:
-    n = {role: sample.people(role).n_clusters for role in Role if shares.get(role, 0) > 0}
-    if Role.TRAIN in n:  # judges' labels train as well
-        n[Role.TRAIN] = len(np.unique(sample.cluster[sample.role == Role.TRAIN]))
-    few = [f"{role} {count}" for role, count in n.items() if count < LEAST_CLUSTERS]
-    if few:
-        said = f"too few clusters with settled pairs of a probability sample: {', '.join(few)}"
-        to_do = "let people label all or a uniform number of pairs of more clusters, drawn at random"
-        yield Problem(Kind.CLUSTERS, f"{said}, and each role needs {LEAST_CLUSTERS}", to_do)
 
 
 def _about_people(agreement: Agreement, repeats: Repeats) -> Iterable[str]:

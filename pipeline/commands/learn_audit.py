@@ -19,8 +19,9 @@ from pipeline.errors import DataUnusable
 
 if TYPE_CHECKING:
     from actors.learn.audit import Audit
-    from actors.learn.findings import Listed, Part
+    from actors.learn.balance import Part
     from actors.learn.labels import Labels
+    from actors.learn.listing import Listed
     from actors.learn.sample import Sample
     from pipeline.learn_settings import LearnSettings
 
@@ -97,7 +98,7 @@ def audit(
 
 def _kinds(accept: Sequence[str], settings: LearnSettings) -> set[str]:
     """What is accepted, on the command line or in the settings; each the name of a kind."""
-    from actors.learn.audit import Kind  # noqa: PLC0415
+    from actors.learn.problems import Kind  # noqa: PLC0415
 
     known = {kind.value for kind in Kind}
     problem = f"no such kind of problem; there are {', '.join(sorted(known))}"

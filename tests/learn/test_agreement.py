@@ -1,13 +1,23 @@
 import json
+from dataclasses import replace
 
 import krippendorff
 import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from actors.learn.agreement import MOST_COUPLES, among_people, judge_against_people
+from actors.learn.agreement import (
+    MOST_COUPLES,
+    among_people,
+    compare_judges,
+    judge_against_people,
+    list_conflicts,
+)
 from actors.learn.labels import Label, Labels, Pair, Sampling, Source
+from actors.learn.listing import LISTED
+from actors.learn.roles import Role
 from actors.rubric import Rubric
+from tests import label_sets as made
 
 RUBRIC = Rubric({"good": 1.0, "odd": 0.5, "bad": 0.0}, frozenset({"bad"}))
 
@@ -132,3 +142,59 @@ def test_a_judge_is_compared_level_by_level_on_random_pairs_only():
 
 def test_it_is_plain_data():
     assert "NaN" not in json.dumps(among_people(two_people(["good", "bad"], ["bad", "bad"])).to_json())
+
+
+def test_a_judge_that_ranks_as_people_do_is_told_from_one_that_guesses():
+    of = made.pairs()
+    rows = made.by_people(of) + made.by_judge(of, right=0.9) + made.by_judge(of, right=0.0, name="coin")
+    good, coin = compare_judges(made.sample(made.labels(of, *rows)))
+
+    assert (good.name, good.n_labels, good.n_overlap, good.n_severe) == ("gpt", 360, 360, 120)
+    assert good.auc.low > 0.8
+    assert coin.auc.low < 0.5 < coin.auc.high
+    assert set(good.by_level) == {"good", "bad"}
+    assert good.by_level["bad"].value > 0.8
+    assert good.by_level["good"].value < 0.1
+    assert good.to_json()["overlap"] == 360
+
+
+def test_a_judge_is_ranked_by_its_probabilities_and_by_gain_among_equal_ones():
+    of = made.pairs()
+    sure = [
+        replace(row, p_severe=0.9 if row.level == "bad" else 0.2, level=None) for row in made.by_judge(of)
+    ]
+    lenient = made.by_judge(of, name="lenient")
+    mild = [replace(row, level="odd", p_severe=0.0) if row.level == "bad" else row for row in lenient]
+    for judge in compare_judges(made.sample(made.labels(of, *made.by_people(of), *sure, *mild))):
+        assert judge.auc.value == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda row: replace(row, sampling=Sampling.BY_SCORE),
+        lambda row: replace(row, level="good", p_severe=0.0),
+    ],
+    ids=["chosen by score", "one kind"],
+)
+def test_a_judge_without_an_overlap_of_both_kinds_has_no_auc(change):
+    of = made.pairs()
+    rows = [
+        change(row) if row.source is Source.HUMAN else row for row in made.by_people(of) + made.by_judge(of)
+    ]
+    shares = {role: float(role is Role.TRAIN) for role in Role}
+    (judge,) = compare_judges(made.sample(made.labels(of, *rows), shares=shares))
+
+    assert judge.auc is None
+    assert judge.n_severe in {0, judge.n_overlap}
+
+
+def test_conflicts_say_who_said_what():
+    of = made.pairs()
+    extra = [label(i, "bad" if i % 3 else "good", "bob") for i in range(2 * LISTED)]
+    found = list_conflicts(made.sample(made.labels(of, *made.by_people(of), *extra)), range(2 * LISTED))
+
+    assert found.n == 2 * LISTED
+    assert len(found.shown) == LISTED
+    assert found.shown[1].said == "ann: good; bob: bad"
+    assert found.shown[1].query == made.query(0)

@@ -9,9 +9,10 @@ from html.parser import HTMLParser
 import matplotlib.image
 import pytest
 
-from actors.learn.audit import Kind, audit
+from actors.learn.audit import audit
 from actors.learn.audit_page import page
 from actors.learn.labels import Source
+from actors.learn.problems import Kind
 from actors.learn.roles import Role
 from tests.label_sets import by_judge, by_people, label, labels, pairs, sample
 

@@ -1,7 +1,11 @@
+import json
+
 import numpy as np
 import pytest
 
-from actors.learn.suspects import suspects
+from actors.learn.roles import Role
+from actors.learn.suspects import suspect, suspects
+from tests.label_sets import by_judge, by_people, label, labels, pairs, sample
 
 RNG = np.random.default_rng(4)
 
@@ -45,3 +49,43 @@ def test_on_real_pairs_few_labels_are_doubted(out_of_fold):
     found = suspects(severe, 1 / (1 + np.exp(-logit)))
 
     assert 0 < len(found) < 0.2 * len(severe)
+
+
+def test_a_label_against_all_words_is_suspected():
+    of = pairs(per_cluster=12)
+    rows = by_people(of)
+    wrong = [7, 100, 333]
+    for i in wrong:
+        rows[i] = label(i, "good" if rows[i].level == "bad" else "bad")
+    found = suspect(sample(labels(of, *rows)), None)
+
+    assert found.auc.value > 0.95
+    assert {one.pair for one in found.found.shown} >= set(wrong)
+    assert len(found.p_severe) == len(of)
+    assert "NaN" not in json.dumps(found.to_json())
+
+
+def test_probabilities_of_the_data_are_asked_where_it_has_them():
+    of = pairs()
+    p = np.where([row.level == "bad" for row in by_people(of)], 0.9, 0.1)
+    p[:60] = np.nan
+    p[200] = 1 - p[200]
+    found = suspect(sample(labels(of, *by_people(of))), p)
+
+    assert "probabilities in the data" in found.basis
+    assert [one.pair for one in found.found.shown] == [200]
+    assert len(found.p_severe) == 300
+
+
+def test_where_nothing_can_be_compared_it_says_why():
+    of = pairs()
+    shares = {role: float(role is Role.TRAIN) for role in Role}
+    one_kind = sample(labels(of, *(label(i, "good") for i in range(len(of)))))
+    judge_only = sample(labels(of, *by_judge(of)), shares=shares)
+    one_cluster = sample(labels(of[:6], *by_people(of[:6])), shares=shares)
+
+    for found in (one_kind, judge_only, one_cluster):
+        said = suspect(found, None)
+        assert "nothing to compare" in said.basis
+        assert said.auc is None
+        assert said.found.n == 0
