@@ -22,7 +22,7 @@ from actors.learn.evaluate import Acting, Evaluation, Judged, compare, evaluate
 from actors.learn.finish import draw
 from actors.learn.guarantee import CAP
 from actors.learn.labels import Columns, read_labels
-from actors.learn.roles import Role
+from actors.learn.roles import Role, read_roles
 from actors.learn.sample import People
 from actors.policy import Policy
 from pipeline.bundles import local_bundle
@@ -54,6 +54,11 @@ class Measured:
     judged: Judged
 
     @property
+    def on_trust(self) -> bool:
+        """Whether the bundle records no roles, so that it may have learned from the pairs and nobody can tell."""
+        return read_roles(self.bundle.path) is None
+
+    @property
     def acting(self) -> Acting:
         """What it makes of its logits."""
         return Acting(self.bundle.manifest.policy, self.bundle.manifest.calibration)
@@ -77,12 +82,14 @@ class Report:
         """Plain data, without NaN."""
         found = {
             "bundle": self.measured.bundle.digest,
+            "on_trust": self.measured.on_trust,
             "data": dict(self.data),
             **self.measured.evaluation.to_json(),
         }
         if self.other is not None:
             found["against"] = {
                 "bundle": self.other.bundle.digest,
+                "on_trust": self.other.on_trust,
                 "n_pairs_left_out": self.n_left_out,
                 **self.other.evaluation.to_json(),
                 "differences": {name: one.to_json() for name, one in self.differences.items()},

@@ -78,10 +78,6 @@ class Difference(Estimate):
         """Plain data, without NaN."""
         return {**Estimate.to_json(self), "p": self.p}
 
-    def __str__(self) -> str:
-        said = Estimate.__str__(self)
-        return said if self.p is None else f"{said}, p = {self.p:.3f}"
-
 
 def interval(
     statistic: Statistic, cluster: ArrayLike, *, n_draws: int = N_DRAWS, level: float = LEVEL, seed: int = 0

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from actors.learn.bootstrap import Estimate
+from actors.learn.bootstrap import ENOUGH_CLUSTERS, Difference, Estimate
 from actors.learn.evaluate import TITLES, Evaluation
 from pipeline.commands.options import Config, Json, Overrides, train_extra
 
@@ -94,29 +94,34 @@ def evaluate(  # noqa: PLR0913 - one parameter per option: typer reads the comma
 
 def _show(report: Report) -> None:
     console = Console(soft_wrap=True, highlight=False)
-    measured, other = report.measured, report.other
-    found = measured.evaluation
+    both = [one for one in (report.measured, report.other) if one is not None]
+    found = report.measured.evaluation
     said = f"{found.n_pairs:,} pairs, {found.n_severe:,} severe, in {found.n_clusters:,} clusters"
     if found.approximate:
-        said += "; fewer than 50 clusters, so every interval is approximate (~)"
+        said += f"; fewer than {ENOUGH_CLUSTERS} clusters, so every interval is approximate (~)"
     console.print(f"{said}. Estimates, not promises.", markup=False)
+    for one in both:
+        trusted = "; that it did not learn from these pairs is taken on trust" if one.on_trust else ""
+        console.print(f"{one.bundle.path}: {one.bundle.digest}{trusted}", markup=False)
     if report.n_left_out:
         console.print(f"{report.n_left_out:,} pairs were left out: the other bundle has used them.")
-    table = Table(title=escape(measured.bundle.manifest.name))
-    table.add_column("what")
-    table.add_column("value [interval]".replace("[", "\\["), justify="right")
-    ours = _figures(found)
-    theirs = {} if other is None else _figures(other.evaluation)
-    if other is not None:
-        table.add_column(f"against {escape(other.bundle.manifest.name)}", justify="right")
-        table.add_column("difference, paired", justify="right")
-    differences = report.differences
-    for name, text in ours.items():
-        more = (theirs[name], str(differences.get(name, ""))) if other is not None else ()
-        table.add_row(TITLES[name], *(escape(cell) for cell in (text, *more)))
+    table = _table("estimates", "what", *(one.bundle.path.name for one in both))
+    columns = [_figures(one.evaluation) for one in both]
+    for name in columns[0]:
+        table.add_row(TITLES[name], *(escape(figures[name]) for figures in columns))
     console.print(table)
+    if report.differences:
+        console.print(_differences(report.differences))
     if found.by_segment:
         console.print(_segments(found.by_segment))
+
+
+def _differences(found: Mapping[str, Difference]) -> Table:
+    table = _table("the first less the second, on equal pairs and draws", "what", "difference", "p")
+    for name, one in found.items():
+        p = "" if one.p is None else f"{one.p:.3f}"
+        table.add_row(TITLES[name], escape(str(one)), p)
+    return table
 
 
 def _figures(evaluation: Evaluation) -> dict[str, str]:
@@ -134,11 +139,18 @@ def _figures(evaluation: Evaluation) -> dict[str, str]:
 
 
 def _segments(parts: Mapping[str, Evaluation]) -> Table:
-    table = Table(title="by segment: described, not promised")
-    for column in ("segment", "pairs", "clusters", *(TITLES[name] for name in _BY_SEGMENT), TITLES["brier"]):
-        table.add_column(column, justify="left" if column == "segment" else "right")
+    heads = (*(TITLES[name] for name in _BY_SEGMENT), TITLES["brier"])
+    table = _table("by segment: described, not promised", "segment", "pairs", "clusters", *heads)
     for name, part in parts.items():
         figures = [str(part.figures[figure]) for figure in _BY_SEGMENT]
         cells = (f"{part.n_pairs:,}", f"{part.n_clusters:,}", *figures, str(part.reliability.brier))
         table.add_row(escape(name or "(none)"), *(escape(cell) for cell in cells))
+    return table
+
+
+def _table(title: str, first: str, *others: str) -> Table:
+    table = Table(title=title)
+    table.add_column(first)
+    for column in others:
+        table.add_column(escape(column), justify="right")
     return table

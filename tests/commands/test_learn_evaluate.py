@@ -80,7 +80,9 @@ def test_a_second_bundle_is_measured_on_the_same_pairs(tmp_path, known):
     assert against["differences"]["severe_prune"]["value"] > 0
     assert against["differences"]["severe_prune"]["p"] < 0.01
     assert against["figures"]["share_prune"]["value"] == 0
-    assert "p = 1.000" in run(*words).stdout
+    table = run(*words).stdout
+    assert "the first less the second" in table
+    assert "1.000" in table
 
 
 def test_bundles_that_do_not_say_the_same_are_not_compared(tmp_path, known):
@@ -100,6 +102,15 @@ def test_pairs_that_the_second_bundle_has_used_are_left_out(tmp_path, known):
     assert (report["n_pairs"], report["against"]["n_pairs_left_out"]) == (90, 30)
     assert "30 pairs were left out" in run(one.path, known, "--against", tmp_path / "some").stdout
     assert "has used all 120 pairs" in str(run(one.path, known, "--against", tmp_path / "all").exception)
+
+
+def test_a_bundle_that_records_no_roles_is_believed_and_that_is_said(tmp_path, known):
+    other = bundle(tmp_path, "other", roles=False)
+    words = (bundle(tmp_path).path, known, "--against", other.path)
+    report = json.loads(run(*words, "--json").stdout)
+
+    assert (report["on_trust"], report["against"]["on_trust"]) == (False, True)
+    assert run(*words).stdout.count("taken on trust") == 1
 
 
 def test_a_report_is_a_new_folder(tmp_path, known):
