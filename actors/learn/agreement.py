@@ -112,32 +112,6 @@ def among_people(labels: Labels) -> Agreement:
     return Agreement(_alpha(many, n_levels), len(many), _kappas(many, n_levels), tuple(conflicts))
 
 
-def judge_against_people(
-    labels: Labels, cluster: NDArray[np.int64], annotator: str
-) -> Mapping[str, Estimate]:
-    """How often people say severe, for each level of a judge.
-
-    Args:
-        labels: All labels.
-        cluster: The cluster of each of `labels.pairs`, int `[n]`.
-        annotator: The judge's name.
-
-    Returns:
-        By level, where there is a pair that a random sample gave to both: the share that is severe for people.
-    """
-    settled = labels.settled
-    severe = dict(zip(settled.pair.tolist(), settled.severe.tolist(), strict=True))
-    found: dict[str, list[int]] = {}
-    for row in overlaps(labels, settled).get(annotator, ()):
-        if row.level is not None:
-            found.setdefault(row.level, []).append(row.pair)
-    return {
-        level: interval(share(np.array([severe[pair] for pair in found[level]])), cluster[found[level]])
-        for level in labels.rubric.levels
-        if level in found
-    }
-
-
 def overlaps(labels: Labels, settled: Settled) -> dict[str, list[Label]]:
     """What judges say of pairs on which people have spoken too, and which a random sample gave to both.
 
@@ -159,7 +133,14 @@ def overlaps(labels: Labels, settled: Settled) -> dict[str, list[Label]]:
 
 
 def compare_judges(sample: Sample) -> tuple[Judge, ...]:
-    """Every judge, the one with most labels first; the first `MOST_JUDGES` are compared with people."""
+    """Compare judges with people.
+
+    Args:
+        sample: All pairs.
+
+    Returns:
+        Every judge, the one with most labels first; of those beyond `MOST_JUDGES` the overlap is counted alone.
+    """
     labels, settled = sample.labels, sample.settled
     n_labels = Counter(row.annotator for row in labels.rows if row.source is Source.JUDGE)
     severe = dict(zip(settled.pair.tolist(), settled.severe.tolist(), strict=True))
@@ -168,15 +149,16 @@ def compare_judges(sample: Sample) -> tuple[Judge, ...]:
     for place, (name, n) in enumerate(n_labels.most_common()):
         pairs = {row.pair for row in both[name]}
         n_severe = sum(severe[pair] for pair in pairs)
-        enough = place < MOST_JUDGES and len(pairs) >= LEAST_OVERLAP and 0 < n_severe < len(pairs)
+        enough = len(pairs) >= LEAST_OVERLAP and 0 < n_severe < len(pairs)
+        few = place < MOST_JUDGES
         found.append(
             Judge(
                 name=one_line(name) or "the judge",
                 n_labels=n,
                 n_overlap=len(pairs),
                 n_severe=n_severe,
-                auc=_auc_of(both[name], severe, sample) if enough else None,
-                by_level=judge_against_people(labels, sample.cluster, name) if place < MOST_JUDGES else {},
+                auc=_auc_of(both[name], severe, sample) if enough and few else None,
+                by_level=_by_level(both[name], severe, sample) if few else {},
             )
         )
     return tuple(found)
@@ -207,6 +189,19 @@ def _by_pair(labels: Labels) -> dict[int, dict[str, int]]:
         if row.source is Source.HUMAN and row.level is not None:
             said.setdefault(row.pair, {})[row.annotator] = step[row.level]
     return said
+
+
+def _by_level(rows: Sequence[Label], severe: Mapping[int, bool], sample: Sample) -> dict[str, Estimate]:
+    """How often people say severe, for each level that the judge used."""
+    found: dict[str, list[int]] = {}
+    for row in rows:
+        if row.level is not None:
+            found.setdefault(row.level, []).append(row.pair)
+    return {
+        level: interval(share(np.array([severe[pair] for pair in pairs])), sample.cluster[pairs])
+        for level in sample.labels.rubric.levels
+        if (pairs := found.get(level))
+    }
 
 
 def _auc_of(rows: Sequence[Label], severe: Mapping[int, bool], sample: Sample) -> Estimate:

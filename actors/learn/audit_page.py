@@ -17,8 +17,8 @@ from actors.learn.labels import Source
 from actors.learn.plots import shares_plot, sizes_plot
 
 _TEMPLATE = "audit_page.html.jinja"
-_MOST_DRAWN = 10
-"""Judges that get a picture."""
+_MOST_JUDGES = 10
+"""Judges that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,12 @@ def page(audit: Audit) -> str:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
     )
     template = environment.get_template(_TEMPLATE)
-    return template.render(audit=audit, plots=_plots(audit), sources=[one.value for one in Source])
+    return template.render(
+        audit=audit,
+        judges=audit.judges[:_MOST_JUDGES],
+        plots=_plots(audit),
+        sources=[one.value for one in Source],
+    )
 
 
 def _plots(audit: Audit) -> _Plots:
@@ -54,7 +59,7 @@ def _plots(audit: Audit) -> _Plots:
         sizes=_text(sizes_plot(audit.pairs_per_cluster)),
         judges=tuple(
             _text(shares_plot(judge.by_level, "share severe for people")) if judge.by_level else ""
-            for judge in audit.judges[:_MOST_DRAWN]
+            for judge in audit.judges[:_MOST_JUDGES]
         ),
         roles=_text(shares_plot(roles, "share severe")) if roles else "",
         segments=_text(shares_plot(segments, "share severe")) if segments else "",

@@ -323,7 +323,8 @@ def _settle(labels: Labels) -> Settled:
     for place in pair:
         said = opinions[place]
         last = [row.p_severe for row in said if row.adjudicated][-1:]
-        mean = float(np.mean(last or [row.p_severe for row in said]))
+        opinion = last or [row.p_severe for row in said]
+        mean = math.fsum(opinion) / len(opinion)
         severe.append(mean > 0.5)
         share.append(mean)
         random.append(any(row.sampling is Sampling.RANDOM for row in said))

@@ -18,6 +18,8 @@ from actors.learn.repeats import Leakage
 from actors.learn.roles import Role
 from actors.learn.sample import Sample
 
+MOST_NAMED = 5
+"""Judges that are named one by one."""
 LEAST_CLUSTERS = 2
 """Of each role: one cluster tells nothing of another."""
 MOST_KNOWN = 0.1
@@ -86,6 +88,17 @@ def find_problems(
 
 
 def _overlap(judges: Iterable[Judge]) -> Iterable[Problem]:
+    """One for each judge, but for the last of very many."""
+    found = [*_overlap_of_each(judges)]
+    yield from found[:MOST_NAMED]
+    if found[MOST_NAMED:]:
+        said = f"{len(found) - MOST_NAMED} further judges have no such overlap with people either"
+        yield Problem(
+            Kind.OVERLAP, said, "name in labels.columns.annotator the model that judged, not each call"
+        )
+
+
+def _overlap_of_each(judges: Iterable[Judge]) -> Iterable[Problem]:
     for judge in judges:
         if judge.n_overlap < LEAST_OVERLAP:
             said = (

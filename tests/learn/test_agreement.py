@@ -8,9 +8,9 @@ from sklearn.metrics import cohen_kappa_score
 
 from actors.learn.agreement import (
     MOST_COUPLES,
+    MOST_JUDGES,
     among_people,
     compare_judges,
-    judge_against_people,
     list_conflicts,
 )
 from actors.learn.labels import Label, Labels, Pair, Sampling, Source
@@ -131,13 +131,26 @@ def test_a_judge_is_compared_level_by_level_on_random_pairs_only():
     chosen = [label(60, "good"), label(60, "bad", "gpt", Source.JUDGE, Sampling.BY_SCORE)]
     chosen += [label(62, "good", sampling=Sampling.BY_SCORE), label(62, "bad", "gpt", Source.JUDGE)]
     everything = labels(*rows, *chosen, label(61, "odd", "gpt", Source.JUDGE))
-    found = judge_against_people(everything, np.arange(63), "gpt")
+    everything = replace(
+        everything,
+        pairs=tuple(replace(one, query={"text": made.query(i)}) for i, one in enumerate(everything.pairs)),
+    )
+    (judge,) = compare_judges(made.sample(everything, shares={Role.TRAIN: 1.0}))
 
-    assert set(found) == {"bad"}
-    assert found["bad"].value == pytest.approx(2 / 3)
-    assert found["bad"].low < 2 / 3 < found["bad"].high
-    assert found["bad"].n_clusters == 60
-    assert judge_against_people(everything, np.arange(63), "other") == {}
+    assert set(judge.by_level) == {"bad"}
+    assert judge.by_level["bad"].value == pytest.approx(2 / 3)
+    assert judge.by_level["bad"].low < 2 / 3 < judge.by_level["bad"].high
+    assert judge.by_level["bad"].n_clusters == judge.n_overlap == 60
+
+
+def test_of_very_many_judges_those_with_most_labels_are_compared():
+    of = made.pairs()
+    one_each = [replace(row, annotator=f"call {i}") for i, row in enumerate(made.by_judge(of))]
+    judges = compare_judges(made.sample(made.labels(of, *made.by_people(of), *one_each, *made.by_judge(of))))
+
+    assert judges[0].name == "gpt"
+    assert len(judges) == 361
+    assert sum(bool(judge.by_level) for judge in judges) == MOST_JUDGES
 
 
 def test_it_is_plain_data():

@@ -33,6 +33,16 @@ def test_a_judge_that_nobody_checked_blocks():
     assert "let people label 20 more" in problem.what_to_do
 
 
+def test_very_many_judges_are_few_problems():
+    of = pairs()
+    one_each = [replace(row, annotator=f"call {i}") for i, row in enumerate(by_judge(of))]
+    found = blocked(of, *by_people(of), *one_each)
+
+    assert kinds(found) == {Kind.OVERLAP}
+    assert len(found) == 6
+    assert "355 further judges" in found[-1].said
+
+
 def test_an_overlap_of_one_kind_blocks():
     of = pairs()
     said = [i for i in range(len(of)) if i % 3][:60]
