@@ -46,6 +46,8 @@ class Labels(Section):
     """Expected share of the clusters for each role."""
     seed: int = 0
     """Draws the roles."""
+    known: str | None = None
+    """Address of an earlier bundle, whose queries keep their roles."""
     accept: tuple[str, ...] = ()
     """Kinds of problems that the audit finds, and that training may pass."""
 
@@ -71,6 +73,10 @@ class Policy(Section):
     traffic: Path | None = None
     """A window of traffic that was not chosen by score, Parquet or JSON lines; null takes the pairs of the roles
     that prove nothing, `dev` and `map`, for it."""
+    record: Path | None = None
+    """File that holds the tries on these labels; null keeps this one in the bundle alone."""
+    isotonic: bool = False
+    """Fit an isotonic map instead of Platt's: for thousands of pairs of the role `map`."""
 
 
 class LearnSettings(Section):

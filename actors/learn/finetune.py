@@ -39,6 +39,7 @@ from torch.utils.data import SequentialSampler
 
 from actors.errors import TrainingStopped
 from actors.learn.loss import Goal, RowLoss
+from actors.learn.precision import bf16_pays, device
 from actors.learn.recipe import Recipe
 
 OnStep = Callable[[int, int], None]
@@ -129,7 +130,8 @@ def fine_tune(
         folder: Where the model goes; made if absent.
         rows: What to learn from.
         recipe: How to learn.
-        held_out: Rows whose loss decides which state is kept, and when to stop; None keeps the last.
+        held_out: Rows whose loss decides which state is kept, the beginning among them, and when to stop; None
+            keeps the last.
         checkpoints: Folder for the states of this run, so that it can go on after it was interrupted: what is
             there of such a run is gone on from, and a run to the end removes it. None keeps none.
         on_step: Told how far it is.
@@ -137,14 +139,8 @@ def fine_tune(
     Raises:
         TrainingStopped: A state cannot be written, as on a full disk, or the loss is not finite.
     """
-    torch.manual_seed(recipe.seed)
     with _silence(), _kept(checkpoints) as states:
-        model = CrossEncoder(
-            str(base),
-            num_labels=1,
-            max_length=recipe.max_tokens,
-            config_kwargs={"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
-        )
+        model = _opened(base, recipe)
         model.model.get_input_embeddings().requires_grad_(False)
         callbacks: list[transformers.TrainerCallback] = [_Finite()]
         if on_step:
@@ -167,10 +163,24 @@ def fine_tune(
         )
         trainer.remove_callback(transformers.PrinterCallback)
         with _failures(states):
+            before = trainer.evaluate()["eval_loss"] if held_out is not None else math.inf
             trainer.train(resume_from_checkpoint=_last_whole(states))
+        best = trainer.state.best_metric
+        if best is not None and before <= best:
+            model = _opened(base, recipe)
         with _failures(folder):
             model.model.save_pretrained(folder)
             model.tokenizer.save_pretrained(folder)
+
+
+def _opened(base: Path | str, recipe: Recipe) -> CrossEncoder:
+    torch.manual_seed(recipe.seed)  # draws the head, where the encoder has none
+    return CrossEncoder(
+        str(base),
+        num_labels=1,
+        max_length=recipe.max_tokens,
+        config_kwargs={"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
+    )
 
 
 def _dataset(rows: Rows) -> Dataset:
@@ -182,7 +192,7 @@ def _arguments(
     rows: Rows, recipe: Recipe, *, states: Path, held_out: bool, resumable: bool
 ) -> CrossEncoderTrainingArguments:
     n_updates = max(1, len(rows) // (recipe.batch_size * recipe.accumulate)) * recipe.epochs
-    on_cpu = not torch.cuda.is_available()
+    on_cpu = device() == "cpu"
     look = max(1, n_updates // recipe.looks)
     return CrossEncoderTrainingArguments(
         output_dir=str(states),
@@ -194,7 +204,7 @@ def _arguments(
         learning_rate=recipe.learning_rate,
         learning_rate_mapping={"classifier|pooler": recipe.head_learning_rate},
         warmup_steps=round(recipe.warmup_share * n_updates),
-        bf16=not on_cpu or _cpu_multiplies_bf16(),
+        bf16=bf16_pays(),
         use_cpu=on_cpu,
         dataloader_pin_memory=not on_cpu,
         seed=recipe.seed,
@@ -247,13 +257,6 @@ class _Batches(DefaultBatchSampler):  # type: ignore[misc]  # untyped here
 
     def __len__(self) -> int:
         return math.ceil(self._n / int(self.batch_size))
-
-
-def _cpu_multiplies_bf16() -> bool:
-    """Whether bf16 is faster than float32 here (2.6 times, on two cores that can); else it is emulated."""
-    # Not in the oldest torch that we allow.
-    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
 @contextmanager

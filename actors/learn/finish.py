@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,18 @@ from actors.bundle import CARD_FILE, PLOT_FILES, Bundle, write_bundle, write_chi
 from actors.calibration import CalibrationMap, fit_platt
 from actors.errors import BundleProblem, DataRefused
 from actors.learn import apply
+from actors.learn.attempt import Attempt, Window, tries_of
 from actors.learn.card import base_model_of, card
 from actors.learn.eligible import Proving
 from actors.learn.evaluate import RANKING, Evaluation, Judged, evaluate
-from actors.learn.guarantee import Labelled
 from actors.learn.isotonic import fit_isotonic
 from actors.learn.labels import Columns, Pair, read_pairs
 from actors.learn.plots import coverage_plot, reliability_plot, score_plot
 from actors.learn.reliability import bins
-from actors.learn.roles import ROLES_FILE, Role, Roles, digest
+from actors.learn.roles import ROLES_FILE, Role, Roles
 from actors.learn.sample import People, Sample, cluster_pairs, compose
-from actors.learn.threshold import Decision, Wish, decide
-from actors.learn.tries import Try, begin, n_made, scores_as
+from actors.learn.threshold import Decision, Wish
+from actors.learn.tries import n_made
 from actors.manifest import Manifest, ReferenceScores, RoleCount, sha256
 from actors.policy import Policy
 
@@ -107,14 +107,6 @@ class Finished:
     """Made on these labels so far, by the record."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Window:
-    name: str
-    """Digest of its texts: equal windows are equal on every machine, their logits only nearly so."""
-    logit: NDArray[np.float64]
-    cluster: NDArray[np.int64]
-
-
 def finish(
     draft: Bundle, sample: Sample, order: Order, traffic: Traffic | None = None, *, source: str = "labels"
 ) -> Finished:
@@ -142,25 +134,26 @@ def finish(
     for role, people in parts.items():
         if not len(people):
             raise DataRefused(source, f"no pair that people have settled has the role {role}; label more")
-    logit = _logits(draft, parts, source)
-    window = _window(draft, traffic or _texts(sample, source))
-    calibration = (fit_isotonic if order.isotonic else fit_platt)(logit[Role.MAP], parts[Role.MAP].severe)
-    decision, tries = _decide(
-        scores_as(draft.manifest), parts[Role.THRESHOLD], logit[Role.THRESHOLD], window=window, order=order
+    texts = traffic or _texts(sample, source)
+    attempt = Attempt.of(
+        draft, parts[Role.THRESHOLD], order.wish, traffic=_name(draft, texts), record=order.record
     )
+    logit, window = _logits(draft, parts, source), _window(draft, texts)
+    calibration = (fit_isotonic if order.isotonic else fit_platt)(logit[Role.MAP], parts[Role.MAP].severe)
+    outcome = attempt.make(logit[Role.THRESHOLD], window)
     judged = Judged.of(parts[Role.TEST], logit[Role.TEST])
-    evaluation = evaluate(judged, decision.to_policy(), calibration, cap=order.wish.cap)
+    evaluation = evaluate(judged, outcome.policy, calibration, cap=order.wish.cap)
     manifest = replace(
         draft.manifest,
         calibration=calibration,
-        policy=_policy(decision, tries),
+        policy=outcome.policy,
         reference=ReferenceScores.of(window.logit),
         roles={role.value: count(sample.people(role)) for role in Role} | dict(draft.manifest.roles),
-        metrics=evaluation.to_json(),
+        metrics={**draft.manifest.metrics, **evaluation.to_json()},
     )
     files = _files(manifest, judged, sample.roles, base_model=order.base_model, drawn_on="the role test")
     bundle = write_bundle(order.folder, model_folder=draft.path, manifest=manifest, files=files)
-    return Finished(bundle, decision, evaluation, n_made(tries))
+    return Finished(bundle, outcome.decision, evaluation, n_made(outcome.tries))
 
 
 def renew(
@@ -189,37 +182,37 @@ def renew(
     """
     refuse_existing(order.folder)
     parts = {Role.THRESHOLD: proving.people} | ({} if proving.test is None else {Role.TEST: proving.test})
-    logit = _logits(parent, parts, source)
-    window = _window(parent, traffic)
-    decision, tries = _decide(
-        scores_as(parent.manifest),
+    attempt = Attempt.of(
+        parent,
         proving.people,
-        logit[Role.THRESHOLD],
-        window=window,
-        order=order,
-        known=() if proving.fresh else _tries_of(parent),
+        order.wish,
+        traffic=_name(parent, traffic),
+        record=order.record,
+        known=() if proving.fresh else tries_of(parent),
     )
+    logit, window = _logits(parent, parts, source), _window(parent, traffic)
+    outcome = attempt.make(logit[Role.THRESHOLD], window)
     calibration = parent.manifest.calibration
     judged = Judged.of(parts.get(Role.TEST, proving.people), logit.get(Role.TEST, logit[Role.THRESHOLD]))
     evaluation = None
     if proving.test is not None:
-        evaluation = evaluate(judged, decision.to_policy(), calibration, cap=order.wish.cap)
+        evaluation = evaluate(judged, outcome.policy, calibration, cap=order.wish.cap)
     manifest = replace(
         parent.manifest,
-        policy=_policy(decision, tries),
+        policy=outcome.policy,
         reference=ReferenceScores.of(window.logit),
         roles={**parent.manifest.roles, Role.THRESHOLD.value: count(proving.people)},
         data=_joined(parent.manifest.data, data),
-        metrics=_without_actions(parent.manifest.metrics) if evaluation is None else evaluation.to_json(),
+        metrics=_without_actions(parent.manifest.metrics)
+        | ({} if evaluation is None else evaluation.to_json()),
         parent=parent.digest,
     )
     drawn_on = (
         "the labelled pairs that the thresholds were tested on" if evaluation is None else "the role test"
     )
     files = _files(manifest, judged, proving.roles, base_model=base_model_of(parent.path), drawn_on=drawn_on)
-    return Finished(
-        write_child(order.folder, parent, manifest, files=files), decision, evaluation, n_made(tries)
-    )
+    child = write_child(order.folder, parent, manifest, files=files)
+    return Finished(child, outcome.decision, evaluation, n_made(outcome.tries))
 
 
 def draw(judged: Judged, policy: Policy, calibration: CalibrationMap) -> dict[str, bytes]:
@@ -268,54 +261,20 @@ def _texts(sample: Sample, source: str) -> Traffic:
     return Traffic([sample.labels.pairs[i] for i in np.flatnonzero(of).tolist()], source)
 
 
-def _window(bundle: Bundle, traffic: Traffic) -> _Window:
+def _name(bundle: Bundle, traffic: Traffic) -> str:
+    """Digest of its texts: equal windows are equal on every machine, their logits only nearly so."""
+    texts = compose(traffic.pairs, bundle.manifest.template, traffic.source)
+    return sha256(json.dumps(sorted(texts)).encode())
+
+
+def _window(bundle: Bundle, traffic: Traffic) -> Window:
     pairs, source = traffic.pairs, traffic.source
-    texts = compose(pairs, bundle.manifest.template, source)
     queries, documents = [pair.query for pair in pairs], [pair.document for pair in pairs]
-    return _Window(
-        name=sha256(json.dumps(sorted(texts)).encode()),
+    texts = [query for query, _ in compose(pairs, bundle.manifest.template, source)]
+    return Window(
         logit=apply.logits(bundle.path, queries, documents, source=source),
-        cluster=cluster_pairs(pairs, [query for query, _ in texts], source),
+        cluster=cluster_pairs(pairs, texts, source),
     )
-
-
-def _decide(
-    model: str,
-    people: People,
-    logit: NDArray[np.float64],
-    *,
-    window: _Window,
-    order: Order,
-    known: Sequence[Try] = (),
-) -> tuple[Decision, tuple[Try, ...]]:
-    """The thresholds; and all tries on these labels, this one put on record before."""
-    tries = begin(order.record, Try.of(model, order.wish, _names(people), window.name), known)
-    labelled = Labelled.of(logit, people.severe, people.cluster)
-    return decide(labelled, window.logit, window.cluster, order.wish), tries
-
-
-def _tries_of(bundle: Bundle) -> tuple[Try, ...]:
-    """The tries that a bundle's policy came of."""
-    try:
-        return tuple(Try(**one) for one in (bundle.manifest.policy.evidence or {}).get("tries", ()))
-    except TypeError as error:
-        raise BundleProblem(str(bundle.path), f"the policy's tries are malformed: {error}") from error
-
-
-def _names(people: People) -> list[str]:
-    """A name for each cluster that does not depend on what other clusters there are."""
-    first: dict[int, str] = {}
-    for number, query in zip(people.cluster.tolist(), people.query.tolist(), strict=True):
-        name = digest(query)
-        first[number] = min(name, first.get(number, name))
-    return list(first.values())
-
-
-def _policy(decision: Decision, tries: Sequence[Try]) -> Policy:
-    """The policy with every try in its evidence; without times, so that equal work gives equal bundles."""
-    policy = decision.to_policy()
-    made = [{name: value for name, value in asdict(one).items() if name != "time"} for one in tries]
-    return replace(policy, evidence={**(policy.evidence or {}), "tries": made})
 
 
 def _files(
@@ -338,8 +297,8 @@ def _joined(before: Mapping[str, str], added: Mapping[str, str]) -> dict[str, st
 
 def _without_actions(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Figures that other thresholds do not change."""
-    if not metrics:
-        return {}
+    if "figures" not in metrics:
+        return dict(metrics)
     figures = {name: metrics["figures"][name] for name in RANKING}
     parts = {name: _without_actions(part) for name, part in metrics["by_segment"].items()}
     return {**metrics, "figures": figures, "by_segment": parts}

@@ -106,3 +106,8 @@ def _fitted(words: Lexicon, features: NDArray[np.float64], y: NDArray[np.bool_],
     model = LogisticRegression(C=strength, max_iter=1_000).fit(scaler.transform(features), y)
     weights = model.coef_[0] / scaler.scale_
     return Prior(words, tuple(weights.tolist()), float(model.intercept_[0] - weights @ scaler.mean_))
+
+
+def distinct(documents: Sequence[Fields]) -> list[Fields]:
+    """Each document once: one that is in many pairs is not more frequent for that."""
+    return list({tuple(sorted(document.items())): document for document in documents}.values())

@@ -32,14 +32,19 @@ class Recipe:
     """Looks without a better one after which the run ends early."""
     in_order: bool = False
     """Keep the order of the pairs: a curriculum. Otherwise batches are drawn of pairs of like length."""
+    judge_weight: float = 0.5
+    """How much a pair counts that only judges labelled, a person's counting 1."""
+    weak_weight: float = 0.2
+    """The same for pairs that only rules or signals labelled."""
     seed: int = 0
 
     def __post_init__(self) -> None:
         counts = (self.max_tokens, self.batch_size, self.accumulate, self.looks, self.patience)
-        rates = (self.learning_rate, self.head_learning_rate)
-        if min(counts) < 1 or self.epochs < 0 or min(rates) <= 0 or not 0 <= self.warmup_share < 1:
+        above = (self.learning_rate, self.head_learning_rate, self.judge_weight, self.weak_weight)
+        if min(counts) < 1 or self.epochs < 0 or min(above) <= 0 or not 0 <= self.warmup_share < 1:
             raise ValueError(
-                "a recipe needs counts of 1 or more, epochs of 0 or more, rates above 0 and a share below 1"
+                "a recipe needs counts of 1 or more, epochs of 0 or more, rates and weights above 0, and a "
+                "share of warm-up below 1"
             )
 
 
@@ -65,14 +70,19 @@ class Teacher:
     """Address of the bundle, or the file; for these kinds."""
     epochs: int = 1
     """Times that each of the teacher's pairs is seen, at most."""
+    fields: tuple[str, ...] = ()
+    """Document-side fields that the features compare with the query each by itself; none stands for those of the
+    template."""
+    label_rate: float = 0.2
+    """Factor on the recipe's rates when the labels are learned after the teacher."""
     folds: int = 5
     """Parts of the clusters; a teacher that saw a pair's labels does not score it."""
 
     def __post_init__(self) -> None:
         if (self.source is None) is (self.kind in {TeacherKind.BUNDLE, TeacherKind.FILE}):
             raise ValueError(f"teacher.source goes with the kinds bundle and file, not with {self.kind}")
-        if self.epochs < 1 or self.folds < 2:
-            raise ValueError("a teacher needs 1 epoch or more, and 2 folds or more")
+        if self.epochs < 1 or self.folds < 2 or self.label_rate <= 0:
+            raise ValueError("a teacher needs 1 epoch or more, 2 folds or more, and a rate above 0")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,232 @@
+"""What a teacher says of many pairs, for an encoder to imitate: the teacher is features, a bundle or a file.
+
+Promises that nothing of it touches the roles that judge: pairs are made from texts of the role `train`, and
+those of `dev` only tell when to stop; and that a teacher does not score a pair whose label it learned from.
+Needs the `train` extra.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actors.errors import DataRefused
+from actors.learn import apply
+from actors.learn.augment import exclusions
+from actors.learn.clusters import clusters
+from actors.learn.features import DenseFeatures, Encoder
+from actors.learn.labels import Columns, Pair, read_labels
+from actors.learn.lexical_prior import distinct, fit_prior
+from actors.learn.recipe import Augmentation, Teacher, TeacherKind
+from actors.learn.roles import Role, read_roles
+from actors.learn.sample import Sample, compose
+from actors.learn.teacher import FeatureTeacher, Learned
+from actors.learn.unlabelled import Couple, crossed, pseudo_queries
+from actors.lexical import Lexicon
+from actors.pairs import FLAT_FIELD, Fields, PairTemplate
+from actors.prior import Prior
+
+_LEAST_P = 1e-4
+"""A probability of 0 or 1 is no logit; this one stands for it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Taught:
+    """Pairs with a teacher's logits: columns of equal length."""
+
+    queries: Sequence[Fields]
+    documents: Sequence[Fields]
+    logit: NDArray[np.float64]
+    """Severity, float64 `[n]`, finite."""
+
+    def __len__(self) -> int:
+        return len(self.logit)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesson:
+    """What is imitated."""
+
+    pairs: Taught
+    """At least one."""
+    held_out: Taught
+    """Of the role `dev`, perhaps none."""
+    prior: Prior
+    """What of it the words of a pair say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a teacher teaches with."""
+
+    teacher: Teacher
+    template: PairTemplate
+    base: str
+    """Hub id or folder of the encoder, as it was pretrained."""
+    augment: Augmentation = field(default_factory=Augmentation)
+    columns: Columns = field(default_factory=Columns)
+    """Of a teacher's file, with the probability in the column `p_severe`."""
+    seed: int = 0
+
+
+def prepare_lesson(sample: Sample, setting: Setting, encoder: Encoder | None = None) -> Lesson | None:
+    """Have a teacher score pairs.
+
+    Args:
+        sample: All labels, with their roles.
+        setting: Who teaches, and what with.
+        encoder: The base, where it is open already: it remembers the texts of other lessons.
+
+    Returns:
+        The lesson; None where there is no teacher.
+
+    Raises:
+        DataRefused: There is too little to learn from, a file cannot be used, or a score is not finite.
+        BundleError: The teacher's bundle must not be used.
+    """
+    match setting.teacher.kind:
+        case TeacherKind.NONE:
+            return None
+        case TeacherKind.FEATURES:
+            return _of_features(sample, setting, encoder or Encoder(setting.base))
+        case TeacherKind.BUNDLE:
+            return _of_bundle(sample, setting, encoder or Encoder(setting.base))
+        case TeacherKind.FILE:
+            return _of_file(sample, setting)
+
+
+def lexicon_of(sample: Sample) -> Lexicon:
+    """How rare words are in the documents of the role `train`."""
+    documents = [sample.labels.pairs[i].document for i in np.flatnonzero(sample.role == Role.TRAIN).tolist()]
+    return Lexicon.of(distinct(documents))
+
+
+def prior_of(sample: Sample) -> Prior:
+    """What words say, learned from what people say of the role `train`."""
+    people = sample.people(Role.TRAIN)
+    return fit_prior(people.query.tolist(), people.documents, people.severe, lexicon=lexicon_of(sample))
+
+
+def _of_features(sample: Sample, setting: Setting, encoder: Encoder) -> Lesson:
+    people, held_out = sample.people(Role.TRAIN), sample.people(Role.DEV)
+    lexicon = lexicon_of(sample)
+    fields = setting.teacher.fields or tuple(part.field for part in setting.template.document)
+    dense = DenseFeatures.of(encoder, people.documents, fields)
+    learned = Learned(people.query.tolist(), people.documents, people.severe, people.cluster)
+    teacher = FeatureTeacher.fit(
+        learned, dense, lexicon=lexicon, folds=setting.teacher.folds, seed=setting.seed
+    )
+    others = [*_without_people(sample), *_made(sample, setting, encoder, lexicon)]
+    said = teacher.logits(_texts(others, setting.template), [document for _, document in others])
+    return Lesson(
+        pairs=Taught(
+            [*people.queries, *(query for query, _ in others)],
+            [*people.documents, *(document for _, document in others)],
+            np.concatenate([teacher.out_of_fold, said]),
+        ),
+        held_out=Taught(
+            held_out.queries, held_out.documents, teacher.logits(held_out.query.tolist(), held_out.documents)
+        ),
+        prior=teacher.prior,
+    )
+
+
+def _of_bundle(sample: Sample, setting: Setting, encoder: Encoder) -> Lesson:
+    path = Path(setting.teacher.source or "")
+    known = read_roles(path)
+    before = known.inherit(sample.query, sample.cluster) if known else [None] * len(sample.query)
+    # What it learned from it only remembers; the labels say that better.
+    unseen = [
+        i
+        for i in np.flatnonzero(sample.role == Role.TRAIN).tolist()
+        if before[i] not in {Role.TRAIN, Role.DEV}
+    ]
+    labelled = [(sample.labels.pairs[i].query, sample.labels.pairs[i].document) for i in unseen]
+    lexicon = lexicon_of(sample)
+    pairs = [*labelled, *_made(sample, setting, encoder, lexicon)]
+    held_out = sample.people(Role.DEV)
+    couples = [*pairs, *zip(held_out.queries, held_out.documents, strict=True)]
+    said = apply.logits(
+        path, [query for query, _ in couples], [document for _, document in couples], source="labels"
+    )
+    return Lesson(
+        _taught(pairs, said[: len(pairs)]),
+        _taught(couples[len(pairs) :], said[len(pairs) :]),
+        prior_of(sample),
+    )
+
+
+def _of_file(sample: Sample, setting: Setting) -> Lesson:
+    source = Path(setting.teacher.source or "")
+    columns = replace(
+        setting.columns, level=None, p_severe=setting.columns.p_severe or "p_severe", cluster=None
+    )
+    columns = replace(columns, source=None, annotator=None, sampling=None, adjudicated=None, segment=None)
+    labels = read_labels([source], columns, sample.labels.rubric)
+    query = [text for text, _ in compose(labels.pairs, setting.template, str(source))]
+    everything = [*sample.query, *query]
+    role = sample.roles.inherit(everything, clusters(everything))[len(sample.query) :]
+    said: dict[int, list[float]] = {}
+    for row in labels.rows:
+        said.setdefault(row.pair, []).append(row.p_severe)
+    p = np.array([np.mean(said[i]) for i in range(len(labels.pairs))]).clip(_LEAST_P, 1 - _LEAST_P)
+    logit = np.log(p / (1 - p))
+    couples = [(pair.query, pair.document) for pair in labels.pairs]
+    imitated = [i for i, has in enumerate(role) if has in {None, Role.TRAIN}]
+    held_out = [i for i, has in enumerate(role) if has is Role.DEV]
+    if not imitated:
+        problem = (
+            "none of its queries is of the role train, or new; the others judge and cannot be learned from"
+        )
+        raise DataRefused(str(source), problem)
+    return Lesson(
+        _taught([couples[i] for i in imitated], logit[imitated]),
+        _taught([couples[i] for i in held_out], logit[held_out]),
+        prior_of(sample),
+    )
+
+
+def _taught(couples: Sequence[Couple], logit: NDArray[np.float64]) -> Taught:
+    return Taught([query for query, _ in couples], [document for _, document in couples], logit)
+
+
+def _without_people(sample: Sample) -> list[Couple]:
+    """Pairs of the role `train` of which no person has spoken."""
+    alone = np.setdiff1d(np.flatnonzero(sample.role == Role.TRAIN), sample.settled.pair)
+    return [(sample.labels.pairs[i].query, sample.labels.pairs[i].document) for i in alone.tolist()]
+
+
+def _made(sample: Sample, setting: Setting, encoder: Encoder, lexicon: Lexicon) -> list[Couple]:
+    """Pairs that nobody labelled, from the texts of the role `train`."""
+    train = np.flatnonzero(sample.role == Role.TRAIN).tolist()
+    pairs = [sample.labels.pairs[i] for i in train]
+    documents = distinct([pair.document for pair in pairs])
+    queries = {sample.query[i]: sample.labels.pairs[i].query for i in train}
+    field = setting.template.query[0].field
+    wanted, seed = setting.augment, setting.seed
+    titles = [title for one in documents if (title := one.get(lexicon.fields.title) or one.get(FLAT_FIELD))]
+    by_title = {one.get(lexicon.fields.title) or one.get(FLAT_FIELD): one for one in documents}
+    excluding = exclusions(titles, n=wanted.exclusions, language=lexicon.language, field=field, seed=seed)
+    return [
+        *crossed(queries, documents, encoder, n=wanted.mismatches, seed=seed),
+        *pseudo_queries(documents, encoder, n=wanted.pseudo_queries, lexicon=lexicon, field=field, seed=seed),
+        *((example.query, by_title[next(iter(example.document.values()))]) for example in excluding),
+    ]
+
+
+def _texts(couples: Sequence[Couple], template: PairTemplate) -> list[str]:
+    """The query texts, as the encoder reads them."""
+    return [text for text, _ in texts_of([q for q, _ in couples], [d for _, d in couples], template)]
+
+
+def texts_of(
+    queries: Sequence[Fields], documents: Sequence[Fields], template: PairTemplate, source: str = "labels"
+) -> list[tuple[str, str]]:
+    """Query and document text of each pair; raises DataRefused where the template finds none."""
+    return compose(
+        [Pair(*pair, None, None) for pair in zip(queries, documents, strict=True)], template, source
+    )

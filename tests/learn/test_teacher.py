@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from actors.errors import DataRefused
+from actors.learn.teacher import FeatureTeacher, Learned
+
+KINDS = ("kettle", "lamp", "chair", "blanket", "radio", "sofa", "pillow", "mirror", "carpet", "ladder")
+
+
+class Counted:
+    """Dense features of arithmetic: the length of the title, and whether it holds the query."""
+
+    names = ("length", "holds")
+
+    def of_pairs(self, queries, documents):
+        return np.array(
+            [[len(d["title"]) / 20, float(q in d["title"])] for q, d in zip(queries, documents, strict=True)]
+        )
+
+
+@pytest.fixture(scope="module")
+def learned():
+    draw = np.random.default_rng(0)
+    queries, documents, severe = [], [], []
+    for kind in KINDS:
+        for _ in range(60):
+            other = KINDS[draw.integers(len(KINDS))] if draw.random() < 0.5 else kind
+            queries.append(kind)
+            documents.append({"title": f"{other} {draw.integers(100)}"})
+            severe.append(bool((other != kind) ^ (draw.random() < 0.1)))
+    return Learned(queries, documents, np.array(severe), np.repeat(np.arange(len(KINDS)), 60))
+
+
+@pytest.fixture(scope="module")
+def teacher(learned):
+    return FeatureTeacher.fit(learned, Counted())
+
+
+def test_it_tells_severe_pairs_of_clusters_that_it_did_not_see(teacher, learned):
+    assert roc_auc_score(learned.severe, teacher.out_of_fold) > 0.85
+
+
+def test_its_logits_are_probabilities_on_average(teacher, learned):
+    p = 1 / (1 + np.exp(-teacher.out_of_fold))
+    assert p.mean() == pytest.approx(learned.severe.mean(), abs=0.02)
+
+
+def test_a_pair_is_scored_without_its_own_cluster(learned):
+    """With the labels of one cluster turned round, what is said of that cluster stays."""
+    turned = np.where(learned.cluster == 3, ~learned.severe, learned.severe)
+    one = FeatureTeacher.fit(learned, Counted())
+    other = FeatureTeacher.fit(
+        Learned(learned.queries, learned.documents, turned, learned.cluster), Counted()
+    )
+    rows = learned.cluster == 3
+    same_order = np.corrcoef(one.out_of_fold[rows], other.out_of_fold[rows])[0, 1]
+    assert same_order > 0.95
+
+
+def test_others_are_scored_finitely_and_the_prior_speaks_for_words(teacher):
+    fits, not_at_all = teacher.logits(["kettle", "kettle"], [{"title": "kettle 1"}, {"title": "sofa 1"}])
+    assert fits < not_at_all
+    assert teacher.prior.logit("kettle", {"title": "kettle 1"}) < teacher.prior.logit(
+        "kettle", {"title": "sofa 1"}
+    )
+
+
+def test_too_few_clusters_and_a_single_kind_are_refused(learned):
+    few = SimpleNamespace(
+        queries=learned.queries,
+        documents=learned.documents,
+        severe=learned.severe,
+        cluster=learned.cluster // 4,
+    )
+    with pytest.raises(DataRefused, match="3 clusters in the role train"):
+        FeatureTeacher.fit(few, Counted())
+    harmless = Learned(
+        learned.queries, learned.documents, np.zeros(len(learned.severe), bool), learned.cluster
+    )
+    with pytest.raises(DataRefused, match="too few severe pairs"):
+        FeatureTeacher.fit(harmless, Counted())
