@@ -107,6 +107,7 @@ def scores_as(manifest: Manifest) -> str:
 
 
 _NOT_SCORING = {"roles.json", CARD_FILE, *PLOT_FILES}
+_IN_BUNDLE = "the bundle's tries"
 _KEY = ("weights", "target", "confidence", "cap", "traffic")
 _BEGINNING = b'{"cap": '
 
@@ -115,6 +116,27 @@ def digest(clusters: Iterable[object]) -> str:
     """Name a set of clusters: `sha256:<hex>`, whatever their order."""
     names = sorted({str(name) for name in clusters})
     return "sha256:" + hashlib.sha256(json.dumps(names).encode()).hexdigest()
+
+
+def check(path: Path | None, attempt: Try, known: Sequence[Try] = ()) -> None:
+    """Refuse a try that `begin` would refuse, before work is done for it. Changes nothing.
+
+    Args:
+        path: The record; perhaps not there. None: there is none.
+        attempt: What is to be tried.
+        known: Tries on these labels that a bundle tells of.
+
+    Raises:
+        TriesSpent: It would be one more than planned.
+        DataRefused: See `begin`.
+    """
+    written: tuple[Try, ...] = ()
+    if path is not None and path.exists():
+        try:
+            written, _ = _parsed(path.read_bytes(), path)
+        except OSError as error:
+            raise _unkept(path, error) from error
+    _admitted((*_lacking(known, written), *written), attempt, str(path or _IN_BUNDLE))
 
 
 def begin(path: Path | None, attempt: Try, known: Sequence[Try] = ()) -> tuple[Try, ...]:
@@ -134,24 +156,32 @@ def begin(path: Path | None, attempt: Try, known: Sequence[Try] = ()) -> tuple[T
             is no record.
     """
     if path is None:
-        return _admitted(tuple(known), attempt, "the bundle's tries")
+        return _admitted(tuple(known), attempt, _IN_BUNDLE)
     try:
         return _begin(path, attempt, known)
     except OSError as error:
-        raise DataRefused(str(path), f"cannot keep the record of tries there ({error.strerror})") from error
+        raise _unkept(path, error) from error
 
 
 def _begin(path: Path, attempt: Try, known: Sequence[Try]) -> tuple[Try, ...]:
     with path.open("a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
         written = _read(file, path)
-        lacking = tuple(one for one in known if not any(one.repeats(other) for other in written))
+        lacking = _lacking(known, written)
         after = _admitted((*lacking, *written), attempt, str(path))
         new = (*lacking, *after[len(lacking) + len(written) :])
         file.write(b"".join(json.dumps(asdict(one), sort_keys=True).encode() + b"\n" for one in new))
         file.flush()
         os.fsync(file.fileno())
     return after
+
+
+def _lacking(known: Sequence[Try], written: Sequence[Try]) -> tuple[Try, ...]:
+    return tuple(one for one in known if not any(one.repeats(other) for other in written))
+
+
+def _unkept(path: Path, error: OSError) -> DataRefused:
+    return DataRefused(str(path), f"cannot keep the record of tries there ({error.strerror})")
 
 
 def _admitted(before: tuple[Try, ...], attempt: Try, where: str) -> tuple[Try, ...]:
@@ -186,6 +216,14 @@ def _read(file: BinaryIO, path: Path) -> tuple[Try, ...]:
     """All whole lines; a torn last one is cut off."""
     file.seek(0)
     content = file.read()
+    tries, n_whole = _parsed(content, path)
+    if n_whole < len(content):
+        file.truncate(n_whole)
+    return tries
+
+
+def _parsed(content: bytes, path: Path) -> tuple[tuple[Try, ...], int]:
+    """The tries of all whole lines, and how many bytes those take."""
     whole = content[: content.rfind(b"\n") + 1]
     torn = content[len(whole) :]
     tries = []
@@ -194,9 +232,7 @@ def _read(file: BinaryIO, path: Path) -> tuple[Try, ...]:
             tries.append(Try(**json.loads(line)))
         except (ValueError, TypeError) as error:
             raise DataRefused(str(path), f"line {number} is no try; restore the file as it was") from error
-    if torn:
-        # What does not begin as a try does is another file's content, and not ours to cut.
-        if not torn.startswith(_BEGINNING[: len(torn)]):
-            raise DataRefused(str(path), "this is no record of tries; name another file")
-        file.truncate(len(whole))
-    return tuple(tries)
+    # What does not begin as a try does is another file's content, and not ours to cut.
+    if torn and not torn.startswith(_BEGINNING[: len(torn)]):
+        raise DataRefused(str(path), "this is no record of tries; name another file")
+    return tuple(tries), len(whole)

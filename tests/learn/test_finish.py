@@ -174,9 +174,21 @@ def test_what_exists_is_refused_before_anything_is_scored(draft, order, monkeypa
         renew(draft, to_prove(draft, labels(NEW)), order, window(), data={}, source="labels")
 
 
-def test_a_try_beyond_the_plan_leaves_no_bundle(draft, tmp_path):
+def test_a_window_that_leaves_no_threshold_to_try_is_no_try(draft, tmp_path):
+    record, strict = tmp_path / "tries.jsonl", Wish(target=0.999)
+    done = finish(draft, sampled(), Order(tmp_path / "one", strict, record=record))
+
+    assert done.decision.proof.trials == ()
+    assert done.n_tries == 0
+    assert not record.exists()
+
+
+def test_a_try_beyond_the_plan_leaves_no_bundle_and_is_refused_before_anything_is_scored(
+    draft, tmp_path, monkeypatch
+):
     record = tmp_path / "tries.jsonl"
     finish(draft, sampled(), Order(tmp_path / "one", WISH, record=record))
+    monkeypatch.setattr(module.apply, "logits", None)
     with pytest.raises(TriesSpent):
         finish(draft, sampled(), Order(tmp_path / "two", Wish(target=0.7), record=record))
     assert not (tmp_path / "two").exists()

@@ -10,7 +10,7 @@ import pytest
 from actors.calibration import PlattMap
 from actors.errors import DataRefused, TriesSpent
 from actors.learn.threshold import Wish
-from actors.learn.tries import Try, begin, n_made, scores_as
+from actors.learn.tries import Try, begin, check, n_made, scores_as
 from actors.manifest import Manifest, ReferenceScores
 from actors.pairs import PairTemplate
 from actors.policy import Policy
@@ -74,6 +74,24 @@ def test_tries_that_a_bundle_tells_of_count_with_a_record_and_without(tmp_path):
         begin(record, attempt("sha256:c"))
     assert len(begin(record, attempt("sha256:b"), known)) == 2
     assert len(record.read_text().splitlines()) == 2
+
+
+def test_a_check_refuses_what_would_be_refused_and_writes_nothing(tmp_path):
+    record = tmp_path / "tries.jsonl"
+    check(record, attempt())
+    assert not record.exists()
+    begin(record, attempt("sha256:a"))
+    begin(record, attempt("sha256:b"))
+    before = record.read_bytes()
+
+    check(record, attempt("sha256:b"))
+    with pytest.raises(TriesSpent):
+        check(record, attempt("sha256:c"))
+    with pytest.raises(TriesSpent):
+        check(None, attempt("sha256:c"), begin(record, attempt("sha256:a")))
+    with pytest.raises(DataRefused, match="cannot keep"):
+        check(tmp_path, attempt())
+    assert record.read_bytes() == before
 
 
 def test_the_plan_is_settled_before_the_first_try(tmp_path):
