@@ -21,7 +21,7 @@ from actors.learn.balance import Part, balance_of_roles, balance_of_segments, co
 from actors.learn.labels import Labels, Source
 from actors.learn.listing import Listed
 from actors.learn.problems import Problem, find_problems
-from actors.learn.repeats import Leakage, Repeats, find_leakage, find_repeats, group_queries
+from actors.learn.repeats import MOST_QUERIES, Leakage, Repeats, find_leakage, find_repeats, group_queries
 from actors.learn.roles import SHARES, Role
 from actors.learn.sample import Sample
 from actors.learn.suspects import Suspected, suspect
@@ -51,8 +51,6 @@ class Audit:
     repeats: Repeats
     leakage: Leakage
     suspected: Suspected
-    settled_severe: NDArray[np.bool_]
-    """Of each settled pair, bool `[m]`."""
     by_role: Mapping[str, Part]
     by_segment: Mapping[str, Part]
     blocking: tuple[Problem, ...]
@@ -114,7 +112,9 @@ def audit(
 ) -> Audit:
     """Look at labels from every side.
 
-    Takes time in proportion to the pairs, but for `clusters` of queries.
+    Takes time in proportion to the labels, but for `clusters` of queries: 100,000 labels of 50,000 pairs with
+    documents of 60 words took 20 s and 0.7 GB on an AMD EPYC, half of it for what the words say; 1,000 annotators
+    and as many judges added 2 s.
 
     Args:
         labels: All labels.
@@ -127,7 +127,7 @@ def audit(
     Returns:
         What was found; nothing is accepted yet.
     """
-    group = group_queries(sample)
+    group, searched = group_queries(sample)
     agreement, judges = among_people(labels), compare_judges(sample)
     leakage, repeats = find_leakage(sample, group), find_repeats(sample, group)
     segments, n_left_out = balance_of_segments(sample)
@@ -138,7 +138,7 @@ def audit(
         *_about_people(agreement, repeats),
         *_about_levels(by_level),
         *_about_roles(leakage),
-        *([f"{n_left_out} smaller segments are left out"] if n_left_out else []),
+        *_about_limits(searched=searched, n_left_out=n_left_out),
     ]
     return Audit(
         source=source,
@@ -155,7 +155,6 @@ def audit(
         repeats=repeats,
         leakage=leakage,
         suspected=suspect(sample, p_severe),
-        settled_severe=sample.settled.severe,
         by_role=balance_of_roles(sample),
         by_segment=segments,
         blocking=find_problems(
@@ -204,3 +203,10 @@ def _about_roles(leakage: Leakage) -> Iterable[str]:
     for what, found in (("groups of alike queries", leakage.queries), ("documents", leakage.documents)):
         if found.n:
             yield f"{found.n} {what} are in several roles"
+
+
+def _about_limits(*, searched: bool, n_left_out: int) -> Iterable[str]:
+    if not searched:
+        yield f"more than {MOST_QUERIES:,} queries: only equal ones were searched for in several roles"
+    if n_left_out:
+        yield f"{n_left_out} smaller segments are left out"

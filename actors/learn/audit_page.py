@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from actors.learn.audit import Audit
 from actors.learn.labels import Source
-from actors.learn.plots import shares_plot, sizes_plot
+from actors.learn.plots import probabilities_plot, shares_plot, sizes_plot
 
 _TEMPLATE = "audit_page.html.jinja"
 _MOST_JUDGES = 10
@@ -26,6 +26,7 @@ class _Plots:
     """PNGs in base64; empty where there is nothing to draw."""
 
     sizes: str
+    suspected: str
     judges: tuple[str, ...]
     roles: str
     segments: str
@@ -54,9 +55,11 @@ def page(audit: Audit) -> str:
 
 def _plots(audit: Audit) -> _Plots:
     roles = {name: part.severe for name, part in audit.by_role.items()}
+    p, severe = audit.suspected.p_severe, audit.suspected.severe
     segments = {name: part.severe for name, part in audit.by_segment.items()}
     return _Plots(
         sizes=_text(sizes_plot(audit.pairs_per_cluster)),
+        suspected="" if p is None or severe is None else _text(probabilities_plot(p, severe)),
         judges=tuple(
             _text(shares_plot(judge.by_level, "share severe for people")) if judge.by_level else ""
             for judge in audit.judges[:_MOST_JUDGES]

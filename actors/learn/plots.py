@@ -114,9 +114,10 @@ def sizes_plot(sizes: NDArray[np.int64]) -> bytes:
         A PNG.
     """
     figure, axes = _axes("pairs of a cluster", "clusters")
-    edges = np.histogram_bin_edges(sizes, min(_BINS, int(np.ptp(sizes)) + 1)).tolist()
-    axes.hist(sizes, edges, color=_OTHER)
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    step = int(np.ptp(sizes)) // _BINS + 1
+    axes.hist(sizes, (np.arange(sizes.min(), sizes.max() + step + 1, step) - 0.5).tolist(), color=_OTHER)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))
     return _png(figure)
 
 
@@ -136,11 +137,29 @@ def shares_plot(shares: Mapping[str, Estimate], what: str) -> bytes:
         if one.low is not None and one.high is not None:
             axes.plot([one.low, one.high], [place, place], color=_LINE, linewidth=1.2)
         if one.value is not None:
-            axes.plot([one.value], [place], marker="o", color=_SEVERE, markersize=5)
+            axes.plot([one.value], [place], marker="o", color=_SEVERE, markersize=5, clip_on=False)
     names = [_drawable(name) for name in shares]
     axes.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(0, 1)
+    return _png(figure)
+
+
+def probabilities_plot(p_severe: NDArray[np.float64], severe: NDArray[np.bool_]) -> bytes:
+    """How the probabilities of pairs that are labelled severe and of others lie.
+
+    Args:
+        p_severe: Float64 `[n]`, at least one, from 0 to 1.
+        severe: Bool `[n]`.
+
+    Returns:
+        A PNG.
+    """
+    figure, axes = _axes("stated probability of a severe level", "pairs")
+    edges = np.linspace(0, 1, _BINS + 1).tolist()
+    axes.hist(p_severe[~severe], edges, color=_OTHER, alpha=0.6, label="labelled other")
+    axes.hist(p_severe[severe], edges, color=_SEVERE, alpha=0.6, label="labelled severe")
+    axes.legend(frameon=False, fontsize=8)
     return _png(figure)
 
 

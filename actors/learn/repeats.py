@@ -74,21 +74,22 @@ class Leakage:
         }
 
 
-def group_queries(sample: Sample) -> NDArray[np.int64]:
-    """The same number for alike queries, whatever clusters are declared.
+def group_queries(sample: Sample) -> tuple[NDArray[np.int64], bool]:
+    """Find alike queries, whatever clusters are declared.
 
     Args:
         sample: All pairs.
 
     Returns:
-        Int64 `[n]`. With more than `MOST_QUERIES` declared ones it is the same number for equal queries.
+        The same number for alike queries, int64 `[n]`; and whether they were searched for: with more than
+        `MOST_QUERIES` declared ones it is the same number for equal queries only.
     """
     if all(pair.cluster is None for pair in sample.labels.pairs):
-        return sample.cluster
+        return sample.cluster, True
     texts = [normal(text) for text in sample.query]
     if len(set(texts)) <= MOST_QUERIES:
-        return clusters(texts)
-    return np.unique(np.array(texts, dtype=object), return_inverse=True)[1].astype(np.int64)
+        return clusters(texts), True
+    return np.unique(np.array(texts, dtype=object), return_inverse=True)[1].astype(np.int64), False
 
 
 def find_repeats(sample: Sample, query_group: NDArray[np.int64]) -> Repeats:

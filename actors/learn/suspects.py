@@ -48,7 +48,9 @@ class Suspected:
     auc: Estimate | None = None
     """How well the probabilities tell the labels apart: near 0.5 they are no reason to suspect anything."""
     p_severe: NDArray[np.float64] | None = None
-    """Of each settled pair, float64 `[m]`, for a plot."""
+    """Of each pair that was looked at, float64 `[m]`."""
+    severe: NDArray[np.bool_] | None = None
+    """What its label says, bool `[m]`."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -99,7 +101,7 @@ def suspect(sample: Sample, p_severe: NDArray[np.float64] | None) -> Suspected:
         )
         for one in found[:LISTED]
     )
-    return Suspected(basis, Listed(len(found), shown), interval(auc(p, severe), cluster), p)
+    return Suspected(basis, Listed(len(found), shown), interval(auc(p, severe), cluster), p, severe)
 
 
 def suspects(severe: ArrayLike, p_severe: ArrayLike) -> tuple[Suspect, ...]:

@@ -65,7 +65,7 @@ def test_a_page_shows_every_part_and_needs_nothing_beside_it():
     assert "ann / bob" in said
     assert not {"script", "link", "iframe", "object", "form"} & set(elements.seen)
     sources = [value for tag, name, value in elements.attributes if name in {"src", "href"}]
-    assert len(sources) == 4
+    assert len(sources) == 5
     assert all(value.startswith("data:image/png;base64,") for value in sources)
     assert "http" not in re.sub(r"http-equiv", "", text)
     for value in sources:

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 
 from actors.learn.bootstrap import Estimate
-from actors.learn.plots import coverage_plot, reliability_plot, score_plot, shares_plot, sizes_plot
+from actors.learn.plots import (
+    coverage_plot,
+    probabilities_plot,
+    reliability_plot,
+    score_plot,
+    shares_plot,
+    sizes_plot,
+)
 from actors.learn.reliability import bins
 from actors.policy import Policy
 
@@ -19,6 +26,7 @@ PLOTS = {
     "reliability": lambda: reliability_plot(bins(1 / (1 + np.exp(-LOGIT)), SEVERE)),
     "scores": lambda: score_plot(LOGIT, SEVERE, POLICY),
     "coverage": lambda: coverage_plot(LOGIT, SEVERE, 0.9),
+    "probabilities": lambda: probabilities_plot(1 / (1 + np.exp(-LOGIT)), SEVERE),
     "sizes": lambda: sizes_plot(SIZES),
 }
 

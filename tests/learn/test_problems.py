@@ -14,7 +14,7 @@ ALL_TRAIN = {Role.TRAIN: 1.0}
 
 def blocked(of: list[Pair], *rows: Label, needed=tuple(Role), **options) -> tuple[Problem, ...]:
     found = sample(labels(of, *rows), **options)
-    people, leakage = among_people(found.labels), find_leakage(found, group_queries(found))
+    people, leakage = among_people(found.labels), find_leakage(found, group_queries(found)[0])
     return find_problems(found, people, compare_judges(found), leakage, needed=needed)
 
 
