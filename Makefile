@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup lock fmt lint type test unit demo bench-stream bench-guarantee check clean
+.PHONY: help setup lock fmt lint type test unit demo bench-stream bench-guarantee bench-learn check clean
 .DEFAULT_GOAL := help
 
 help: ## List the verbs.
@@ -53,6 +53,9 @@ bench-stream: $(STAMP) ## Measure the stream; writes bench/results/stream.json.
 
 bench-guarantee: $(STAMP) ## Measure whether proven thresholds keep their promise; writes bench/results/guarantee.json.
 	$(BIN)/python -m bench.guarantee
+
+bench-learn: $(STAMP) ## Measure learning on real pairs, out of fold; writes bench/results/learn.json.
+	$(BIN)/python -m bench.learn
 
 check: lint type test ## What CI runs.
 
