@@ -143,8 +143,8 @@ class TriesSpent(ActorError):
 
     def __str__(self) -> str:
         return (
-            f"{self.record}: all {self.n_planned} planned tries on these labels are made; use a bundle, target and "
-            "traffic tried before, or label a fresh sample of clusters, and plan more tries on it before the first"
+            f"{self.record}: all {self.n_planned} planned tries on these labels are made; use a bundle, target "
+            "and traffic tried before, or label a fresh sample of clusters and plan more tries before the first"
         )
 
 
