@@ -177,7 +177,8 @@ def list_conflicts(sample: Sample, places: Sequence[int]) -> Listed:
     told: dict[int, list[str]] = {place: [] for place in places[:LISTED]}
     for row in sample.labels.rows:
         if row.source is Source.HUMAN and row.pair in told:
-            told[row.pair].append(f"{row.annotator or 'somebody'}: {row.level}")
+            level = row.level if row.level is not None else f"{row.p_severe:.2f}"
+            told[row.pair].append(f"{row.annotator or 'somebody'}: {level}")
     return Listed(len(places), tuple(show(sample, place, "; ".join(said)) for place, said in told.items()))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -79,13 +80,15 @@ def audit(
     accepted = _kinds(accept or (), settings)
     labels = read_labels(paths, settings.labels.columns, settings.labels.rubric)
     source = ", ".join(map(str, paths))
+    sample, why_no_roles = _sample(labels, settings, source)
     found = look_at(
         labels,
-        _sample(labels, settings, source),
+        sample,
         shares=settings.labels.shares,
         p_severe=None if probabilities is None else read_probabilities(paths, probabilities, labels),
         source=source,
     ).accepting(accepted)
+    found = replace(found, notes=(*why_no_roles, *found.notes))
     if html is not None:
         _write(html, page(found))
     if as_json:
@@ -109,16 +112,18 @@ def _kinds(accept: Sequence[str], settings: LearnSettings) -> set[str]:
     return {*accept, *settings.labels.accept}
 
 
-def _sample(labels: Labels, settings: LearnSettings, source: str) -> Sample:
-    """With the roles that the settings draw; all for training, where there are too few clusters: a finding."""
+def _sample(labels: Labels, settings: LearnSettings, source: str) -> tuple[Sample, tuple[str, ...]]:
+    """With the roles that the settings draw; all for training, and why, where the clusters do not suffice."""
     from actors.learn.roles import Role  # noqa: PLC0415
     from actors.learn.sample import Sample  # noqa: PLC0415
 
     template, seed = settings.model.template, settings.labels.seed
     try:
-        return Sample.of(labels, template, shares=settings.labels.shares, seed=seed, source=source)
-    except DataRefused:
-        return Sample.of(labels, template, shares={Role.TRAIN: 1.0}, seed=seed, source=source)
+        return Sample.of(labels, template, shares=settings.labels.shares, seed=seed, source=source), ()
+    except DataRefused as refusal:
+        # Raised again, where it is about the texts.
+        sample = Sample.of(labels, template, shares={Role.TRAIN: 1.0}, seed=seed, source=source)
+        return sample, (f"all pairs are looked at as those of train: {refusal.problem}",)
 
 
 def _write(path: Path, text: str) -> None:

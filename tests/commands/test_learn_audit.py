@@ -104,6 +104,7 @@ def test_too_few_clusters_are_a_finding_not_the_end(written, people):
     assert said.exit_code == 1
     found = json.loads(said.stdout)
     assert "clusters" in {one["kind"] for one in found["blocking"]}
+    assert "leave none for" in found["notes"][0]
     assert run(path).exit_code == 1
 
 

@@ -205,9 +205,10 @@ def test_a_judge_without_an_overlap_of_both_kinds_has_no_auc(change):
 def test_conflicts_say_who_said_what():
     of = made.pairs()
     extra = [label(i, "bad" if i % 3 else "good", "bob") for i in range(2 * LISTED)]
+    extra.append(replace(label(1, "bad", "cy"), level=None, p_severe=0.7))
     found = list_conflicts(made.sample(made.labels(of, *made.by_people(of), *extra)), range(2 * LISTED))
 
     assert found.n == 2 * LISTED
     assert len(found.shown) == LISTED
-    assert found.shown[1].said == "ann: good; bob: bad"
+    assert found.shown[1].said == "ann: good; bob: bad; cy: 0.70"
     assert found.shown[1].query == made.query(0)
