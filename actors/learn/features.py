@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from transformers import AutoModel, AutoTokenizer
 
 from actors.learn.precision import bf16_pays, device
+from actors.learn.quiet import quiet
 from actors.pairs import Fields
 
 QUERY_TOKENS, DOCUMENT_TOKENS, FIELD_TOKENS = 24, 64, 128
@@ -46,9 +47,11 @@ class Encoder:
     """
 
     def __init__(self, base: Path | str) -> None:
-        self._tokenizer = AutoTokenizer.from_pretrained(str(base))
+        with quiet():
+            self._tokenizer = AutoTokenizer.from_pretrained(str(base))
+            model = AutoModel.from_pretrained(str(base))
         self._device = device()
-        self._model = AutoModel.from_pretrained(str(base)).eval().to(self._device)
+        self._model = model.eval().to(self._device)
         self._bf16 = bf16_pays()
         self._vector: dict[str, NDArray[np.float32]] = {}
         self._tokens: dict[tuple[str, int], TokenVectors] = {}

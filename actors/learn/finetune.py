@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import functools
 import json
-import logging
 import math
 import os
 import shutil
@@ -26,7 +25,6 @@ import numpy as np
 import torch
 import transformers
 from datasets import Dataset
-from datasets.utils import logging as datasets_logging
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from sentence_transformers.base.sampler import DefaultBatchSampler
@@ -40,6 +38,7 @@ from torch.utils.data import SequentialSampler
 from actors.errors import TrainingStopped
 from actors.learn.loss import Goal, RowLoss
 from actors.learn.precision import bf16_pays, device
+from actors.learn.quiet import quiet
 from actors.learn.recipe import Recipe
 
 OnStep = Callable[[int, int], None]
@@ -139,14 +138,14 @@ def fine_tune(
     Raises:
         TrainingStopped: A state cannot be written, as on a full disk, or the loss is not finite.
     """
-    with _silence(), _kept(checkpoints) as states:
+    with quiet(), _kept(checkpoints) as states:
         model = _opened(base, recipe)
         model.model.get_input_embeddings().requires_grad_(False)
         callbacks: list[transformers.TrainerCallback] = [_Finite()]
         if on_step:
             callbacks.append(_Progress(len(rows) * recipe.epochs, on_step))
         if held_out is not None:
-            callbacks.append(transformers.EarlyStoppingCallback(early_stopping_patience=recipe.patience))
+            callbacks.append(_Patience(early_stopping_patience=recipe.patience))
         trainer = CrossEncoderTrainer(
             model=model,
             args=_arguments(
@@ -216,6 +215,7 @@ def _arguments(
         load_best_model_at_end=held_out,
         metric_for_best_model="eval_loss" if held_out else None,
         greater_is_better=False if held_out else None,
+        restore_callback_states_from_checkpoint=True,  # how many looks have found nothing better
         logging_strategy="no",
         report_to="none",
         disable_tqdm=True,
@@ -337,19 +337,16 @@ class _Progress(transformers.TrainerCallback):  # type: ignore[misc]  # transfor
         self._on_step(round(self._total * state.global_step / state.max_steps), self._total)
 
 
-@contextmanager
-def _silence() -> Iterator[None]:
-    """No progress bars and no notes from the libraries; warnings and errors of Python's own still show."""
-    noisy = [logging.getLogger(name) for name in ("sentence_transformers", "transformers", "datasets")]
-    levels = [logger.level for logger in noisy]
-    for logger in noisy:
-        logger.setLevel(logging.ERROR)
-    transformers.utils.logging.disable_progress_bar()
-    datasets_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for logger, level in zip(noisy, levels, strict=True):
-            logger.setLevel(level)
-        transformers.utils.logging.enable_progress_bar()
-        datasets_logging.enable_progress_bar()
+class _Patience(transformers.EarlyStoppingCallback):  # type: ignore[misc]  # transformers is untyped here
+    """Ends a run that no longer gets better, also one that was interrupted after it had come to that."""
+
+    def on_train_begin(
+        self,
+        args: transformers.TrainingArguments,
+        state: transformers.TrainerState,
+        control: transformers.TrainerControl,
+        **given: object,
+    ) -> None:
+        """Called by the trainer."""
+        super().on_train_begin(args, state, control, **given)
+        control.should_training_stop = self.early_stopping_patience_counter >= self.early_stopping_patience

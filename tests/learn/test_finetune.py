@@ -12,8 +12,9 @@ from sentence_transformers.cross_encoder import CrossEncoder
 from actors.errors import TrainingStopped
 from actors.learn import finetune
 from actors.learn.catalogue import generate
-from actors.learn.finetune import Rows, _Batches, _silence, fine_tune
+from actors.learn.finetune import Rows, _Batches, fine_tune
 from actors.learn.loss import Goal
+from actors.learn.quiet import quiet
 from actors.learn.recipe import Recipe
 from actors.learn.vocabulary import Split
 
@@ -30,7 +31,7 @@ def weights(folder):
 
 
 def logits(folder, pairs):
-    with _silence():
+    with quiet():
         model = CrossEncoder(str(folder), device="cpu")
         return model.predict(pairs, activation_fn=torch.nn.Identity())
 
@@ -144,6 +145,41 @@ def test_an_interrupted_run_goes_on_to_the_weights_that_it_would_have_had(tiny_e
     fine_tune(tiny_encoder, tmp_path / "whole", TEAPOTS, FAST, held_out=held_out)
     again, whole = weights(tmp_path / "model"), weights(tmp_path / "whole")
     assert all(again[name].equal(whole[name]) for name in whole)
+
+
+@pytest.mark.parametrize("looks", [1, 2])
+def test_an_interrupted_run_has_the_patience_that_is_left(tiny_encoder, tmp_path, looks):
+    """It used to begin with all of it, and so to end later, perhaps with another state."""
+    turned = Rows.of([("teapot", "teapot"), ("teapot", "candle")], [1, 0])
+    recipe = Recipe(
+        epochs=10, batch_size=8, learning_rate=1e-2, head_learning_rate=1e-2, looks=10, patience=2
+    )
+    steps = []
+
+    def stop(done, total):
+        steps.append(done / total)
+        if done > total * (looks + 0.55) / 10:
+            raise Interrupted
+
+    def run(name, on_step):
+        fine_tune(
+            tiny_encoder,
+            tmp_path / name,
+            TEAPOTS,
+            recipe,
+            held_out=turned,
+            checkpoints=tmp_path / f"states-of-{name}",
+            on_step=on_step,
+        )
+
+    whole = []
+    run("whole", lambda done, total: whole.append(done / total))
+    with pytest.raises(Interrupted):
+        run("model", stop)
+    run("model", lambda done, total: steps.append(done / total))
+    assert steps[-1] == whole[-1]
+    one, other = weights(tmp_path / "model"), weights(tmp_path / "whole")
+    assert all(one[name].equal(other[name]) for name in one)
 
 
 def test_a_full_disk_is_one_line_that_says_where(tiny_encoder, tmp_path, monkeypatch):
