@@ -6,6 +6,7 @@ thresholds that rest on these logits rest on all of the data. Needs torch.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,10 +17,13 @@ from actors.errors import DataRefused
 from actors.pairs import Fields
 from actors.scorer import Preparer, Scorer
 
+logger = logging.getLogger(__name__)
+
 MAX_CHARS = 20_000
 """Ceiling on each text: the gate's own default."""
-_AT_ONCE = 8_192
-"""Pairs whose tokens are held together; a pair's logit is the same in any company."""
+_AT_ONCE = 1_024
+"""Pairs whose tokens are held together, and after which it says how far it is; a pair's logit is the same in any
+company."""
 
 
 def logits(
@@ -48,6 +52,8 @@ def logits(
         for place, problem in prepared.problems[:1]:
             raise DataRefused(f"{source}, pair {start + place + 1}", str(problem))
         found[rows] = scorer.score(prepared.tokens).logit
+        if len(queries) > _AT_ONCE:
+            logger.info("scored %d of %d pairs of %s", min(rows.stop, len(queries)), len(queries), source)
     for place in np.flatnonzero(~np.isfinite(found))[:1].tolist():
         said = f"the bundle's logit is {found[place]}; mend or replace the bundle {bundle_path}"
         raise DataRefused(f"{source}, pair {place + 1}", said)

@@ -197,8 +197,9 @@ def _measured(metrics: Mapping[str, Any]) -> str:
     if not metrics:
         return "## Measured\n\nNobody measured this bundle on a test role."
     rows = [
-        (TITLES.get(name, name.replace("_", " ")), str(Estimate.from_json(found)))
-        for name, found in metrics["figures"].items()
+        (title, str(Estimate.from_json(metrics["figures"][name])))
+        for name, title in TITLES.items()
+        if name in metrics["figures"]
     ]
     acted = "share_prune" in metrics["figures"]
     return (

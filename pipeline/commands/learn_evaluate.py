@@ -15,7 +15,7 @@ from rich.table import Table
 
 from actors.learn.bootstrap import ENOUGH_CLUSTERS, Difference, Estimate
 from actors.learn.evaluate import TITLES, Evaluation
-from pipeline.commands.options import Config, Json, Overrides, train_extra
+from pipeline.commands.options import Config, Json, Overrides, log_to_stderr, train_extra
 
 if TYPE_CHECKING:
     from pipeline.evaluating import Report
@@ -76,6 +76,7 @@ def evaluate(  # noqa: PLR0913 - one parameter per option: typer reads the comma
         from pipeline.learn_settings import load_learn  # noqa: PLC0415
     if role and everything:
         raise typer.BadParameter("it takes all pairs, so that no role can be named", param_hint="--all")
+    log_to_stderr()
     settings = load_learn(config, overrides or ())
     paths = tuple(data or settings.labels.paths)
     if not paths:

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from actors.bundle import Bundle
 from actors.files import file_digest
+from actors.learn.evaluate import TITLES
 from actors.learn.threshold import Decision, Wish
 from pipeline.bundles import local_bundle
-from pipeline.commands.options import Config, Json, Overrides, train_extra
+from pipeline.commands.options import Config, Json, Overrides, log_to_stderr, train_extra
 
 if TYPE_CHECKING:
     from actors.learn.finish import Finished
@@ -71,6 +73,7 @@ def threshold(  # noqa: PLR0913 - one parameter per option: typer reads the comm
         from actors.learn.finish import Order, Traffic, refuse_existing, renew  # noqa: PLC0415
         from actors.learn.labels import read_labels  # noqa: PLC0415
         from pipeline.learn_settings import load_learn  # noqa: PLC0415
+    log_to_stderr()
     settings = load_learn(config, overrides or ())
     columns, paths = settings.labels.columns, tuple(labels or settings.labels.paths)
     window = traffic or settings.policy.traffic
@@ -130,9 +133,10 @@ def _show(done: Finished, *, on_trust: bool) -> None:
     console.print(_thresholds(decision))
     expected = Table(title="estimates on the labelled clusters, not promised")
     expected.add_column("what")
-    expected.add_column("value [interval]".replace("[", "\\["), justify="right")
-    for name, estimate in decision.expected.items():
-        expected.add_row(name.replace("_", " "), str(estimate).replace("[", "\\["))
+    expected.add_column(escape("value [interval]"), justify="right")
+    for name, title in TITLES.items():
+        if name in decision.expected:
+            expected.add_row(title, escape(str(decision.expected[name])))
     console.print(expected)
     console.print(f"{done.bundle.path}: {done.bundle.digest}", markup=False)
 

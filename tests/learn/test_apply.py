@@ -14,13 +14,15 @@ def said(bundle, **changes):
     return apply.logits(bundle.path, texts["queries"], texts["documents"], source="labels.parquet")
 
 
-def test_each_pair_has_the_logit_that_it_has_alone(base_bundle, monkeypatch):
+def test_each_pair_has_the_logit_that_it_has_alone(base_bundle, monkeypatch, caplog):
     together = said(base_bundle)
     monkeypatch.setattr(apply, "_AT_ONCE", 2)
+    caplog.set_level("INFO")
 
     assert together.dtype == np.float64
     assert len(np.unique(together)) == 7
     assert said(base_bundle) == pytest.approx(together, abs=1e-4)
+    assert "scored 7 of 7 pairs of labels.parquet" in caplog.messages
     assert said(base_bundle, queries=[], documents=[]).tolist() == []
 
 
