@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from actors.bundle import Bundle
 from actors.errors import DataRefused
+from pipeline.bundles import local_bundle
 from pipeline.commands.options import Config, Json, Overrides, train_extra
 from pipeline.errors import DataUnusable
 
@@ -114,16 +117,24 @@ def _kinds(accept: Sequence[str], settings: LearnSettings) -> set[str]:
 
 def _sample(labels: Labels, settings: LearnSettings, source: str) -> tuple[Sample, tuple[str, ...]]:
     """With the roles that the settings draw; all for training, and why, where the clusters do not suffice."""
-    from actors.learn.roles import Role  # noqa: PLC0415
+    from actors.learn.roles import Role, read_roles  # noqa: PLC0415
     from actors.learn.sample import Sample  # noqa: PLC0415
 
-    template, seed = settings.model.template, settings.labels.seed
+    earlier = settings.labels.known
+    draw = partial(
+        Sample.of,
+        labels,
+        settings.model.template,
+        seed=settings.labels.seed,
+        known=None if earlier is None else read_roles(Bundle.open(local_bundle(earlier)).path),
+        source=source,
+    )
     try:
-        return Sample.of(labels, template, shares=settings.labels.shares, seed=seed, source=source), ()
+        return draw(shares=settings.labels.shares), ()
     except DataRefused as refusal:
         # Raised again, where it is about the texts.
-        sample = Sample.of(labels, template, shares={Role.TRAIN: 1.0}, seed=seed, source=source)
-        return sample, (f"all pairs are looked at as those of train: {refusal.problem}",)
+        said = f"all pairs are looked at as those of train, or as known: {refusal.problem}"
+        return draw(shares={Role.TRAIN: 1.0}), (said,)
 
 
 def _write(path: Path, text: str) -> None:

@@ -8,7 +8,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from actors.bundle import write_child
 from actors.errors import DataRefused
+from actors.learn.roles import ROLES_FILE, Role, Roles, digest
 from pipeline.commands.learn_audit import audit
 from pipeline.errors import DataUnusable, SettingsError
 from tests.label_sets import by_judge, by_people, label, pairs, truth
@@ -106,6 +108,18 @@ def test_too_few_clusters_are_a_finding_not_the_end(written, people):
     assert "clusters" in {one["kind"] for one in found["blocking"]}
     assert "leave none for" in found["notes"][0]
     assert run(path).exit_code == 1
+
+
+def test_the_roles_of_an_earlier_bundle_stay(written, base_bundle, tmp_path):
+    """With them known, every cluster may be of one role, whatever the seed draws."""
+    of = pairs()
+    parent = tmp_path / "parent"
+    roles = Roles({digest(one.query["text"]): Role.TEST for one in of})
+    write_child(parent, base_bundle, base_bundle.manifest, files={ROLES_FILE: roles.to_bytes()})
+    said = run(written(of, by_people(of)), "--json", settings=[*SETTINGS, f"labels.known={parent}"])
+
+    assert set(json.loads(said.stdout)["by_role"]) == {"test"}
+    assert said.exit_code == 1
 
 
 def test_the_page_is_written_also_into_a_new_folder(written, tmp_path):
