@@ -82,7 +82,7 @@ class Sample:
     role: NDArray[Any]
     """`Role` of each pair, `[n]`."""
     roles: Roles
-    """What a bundle records."""
+    """What a bundle records: of these queries, and of those that were known before."""
     settled: Settled
 
     @classmethod
@@ -124,7 +124,7 @@ class Sample:
         if known is not None:
             before = known.inherit(query, cluster)
             kept = {digest(text): role for text, role in zip(query, before, strict=True) if role is not None}
-            roles = Roles({**roles.by_query, **kept})
+            roles = Roles({**roles.by_query, **known.by_query, **kept})
         role = np.array([roles.by_query[digest(text)] for text in query], dtype=object)
         document = tuple(text for _, text in texts)
         return cls(labels, tuple(query), document, cluster, role, roles, settled)

@@ -7,7 +7,7 @@ import pytest
 
 from actors.errors import DataRefused
 from actors.learn.labels import Columns, Label, Labels, Pair, Sampling, Source, read_labels
-from actors.learn.roles import Role
+from actors.learn.roles import Role, Roles
 from actors.learn.sample import Sample
 from actors.pairs import Fields, PairTemplate, Part
 from actors.rubric import SEVERE_OR_NOT, Rubric
@@ -57,6 +57,14 @@ def test_a_cluster_without_people_only_trains(many: Labels) -> None:
     lonely = ~np.isin(sample.cluster, sample.cluster[:60])
     assert lonely.any()
     assert {*sample.role[lonely].tolist()} == {Role.TRAIN}
+
+
+def test_known_queries_that_are_not_in_the_labels_stay_recorded(many: Labels) -> None:
+    known = Roles({"0123456789abcdef": Role.TRAIN})
+    sample = Sample.of(many, TEMPLATE, known=known)
+
+    assert sample.roles.by_query["0123456789abcdef"] is Role.TRAIN
+    assert len(sample.roles.by_query) == 61
 
 
 def test_known_roles_stay_whatever_the_seed(many: Labels) -> None:
