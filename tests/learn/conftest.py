@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,17 @@ def out_of_fold(shopping_pairs: Path) -> tuple[np.ndarray, np.ndarray, np.ndarra
         prior = fit_prior([queries[i] for i in learn], [documents[i] for i in learn], severe[learn])
         logit[judge] = [prior.logit(queries[i], documents[i]) for i in judge]
     return logit, severe, query
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch has one thread: for so small a model others only wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
