@@ -107,10 +107,15 @@ class Attempt:
             DataRefused: The record cannot be kept.
         """
         people, wish = self.people, self.wish
-        looks = len(grid(window.logit, window.cluster, wish.promise, people.n_clusters)) > 0
-        tries = begin(self.record, self.this, self.known) if looks else self.known
+        fresh = grid(window.logit, window.cluster, wish.promise, people.n_clusters)
+        this, tries = replace(self.this, thresholds=fresh.tolist()), self.known
+        if len(fresh):
+            tries = begin(self.record, this, self.known)
         labelled = Labelled.of(logit, people.severe, people.cluster)
-        return Outcome(decide(labelled, window.logit, window.cluster, wish), tries)
+        decision = decide(
+            labelled, window.logit, window.cluster, wish, thresholds=this.thresholds_among(tries)
+        )
+        return Outcome(decision, tries)
 
 
 def tries_of(bundle: Bundle) -> tuple[Try, ...]:

@@ -173,7 +173,14 @@ class Decision:
         }
 
 
-def decide(labelled: Labelled, logit: ArrayLike, cluster: ArrayLike, wish: Wish) -> Decision:
+def decide(
+    labelled: Labelled,
+    logit: ArrayLike,
+    cluster: ArrayLike,
+    wish: Wish,
+    *,
+    thresholds: ArrayLike | None = None,
+) -> Decision:
     """Set the thresholds of a policy.
 
     Args:
@@ -181,6 +188,8 @@ def decide(labelled: Labelled, logit: ArrayLike, cluster: ArrayLike, wish: Wish)
         logit: The bundle's logits of a window of unlabelled traffic, float `[m]`, finite, at least one.
         cluster: Anything that tells the traffic's clusters apart, `[m]`.
         wish: What the operator asks for.
+        thresholds: Those that were tried when there were fewer of these labels, float `[k]`; None takes a grid
+            from the traffic.
 
     Returns:
         The decision; it prunes nothing where nothing can be promised.
@@ -192,7 +201,9 @@ def decide(labelled: Labelled, logit: ArrayLike, cluster: ArrayLike, wish: Wish)
     if not len(window):
         raise ValueError("thresholds need a window of traffic")
     promise = wish.promise
-    proof = prove(labelled, promise, grid(window, cluster, promise, labelled.n_clusters))
+    if thresholds is None:
+        thresholds = grid(window, cluster, promise, labelled.n_clusters)
+    proof = prove(labelled, promise, thresholds)
     review = review_below(window, prune=proof.threshold, max_share=wish.max_review_share)
     policy = Policy(prune=proof.threshold, review=review, rests_on="an estimate")
     action = policy.decide(window)

@@ -3,10 +3,11 @@
 Promises that no more is tried than was planned before the first try, which is what lets each try take an equal
 part of the chance to be wrong (see `threshold.Wish`). A try is one model, target, confidence, cap and window of
 traffic, from which its thresholds come. The same try on a grown set of labels is the same try: the evidence of
-`guarantee` may be looked at as labels come in. A set with fewer clusters is not grown, and counts again. A try is
-on the disk before its labels are looked at, so one that was cut short counts as well; a line cut short was never
-looked at, and goes. A record is about one sample of clusters and those added to it; a fresh sample begins a
-fresh record. That labels were only added, the caller owes. Two processes may write at once.
+`guarantee` may be looked at as labels come in, at the thresholds of the first look. A set with fewer clusters is
+not grown, and counts again. A try is on the disk before its labels are looked at, so one that was cut short counts
+as well; a line cut short was never looked at, and goes. A record is about one sample of clusters and those added to
+it; a fresh sample begins a fresh record. That labels were only added, the caller owes. Two processes may write at
+once.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ class Try:
     """Digest of the labelled clusters, see `digest`."""
     n_clusters: int
     traffic: str
-    """Names the window of traffic that the grid of thresholds came from."""
+    """Names the window of traffic that the thresholds came from."""
+    thresholds: Sequence[float] = ()
+    """The thresholds that are tried, strict to loose."""
     time: str = ""
     """UTC, ISO 8601; empty in a bundle."""
 
@@ -80,6 +83,20 @@ class Try:
     def grew_from(self, other: Try) -> bool:
         """Whether this is the other one, on more labels."""
         return self._is(other) and self.n_clusters > other.n_clusters
+
+    def thresholds_among(self, tries: Iterable[Try]) -> Sequence[float]:
+        """The thresholds to try: those that this try began with, on whatever labels there were then.
+
+        They depend on how many clusters are labelled, and evidence that is looked at as labels come in is evidence
+        about thresholds that were fixed before the first look.
+
+        Args:
+            tries: All, as `begin` gave them.
+
+        Returns:
+            Logits, strict to loose.
+        """
+        return next((one.thresholds for one in tries if self._is(one)), self.thresholds)
 
     def _is(self, other: Try) -> bool:
         return all(getattr(self, name) == getattr(other, name) for name in _KEY)

@@ -246,6 +246,29 @@ def test_the_labels_of_the_parent_judge_the_child_again(parent, tmp_path):
     assert done.bundle.manifest.policy == parent.manifest.policy
 
 
+def test_labels_that_grew_are_tested_at_the_thresholds_of_the_first_look(draft, tmp_path):
+    traffic, sample = window(n=300), sampled()
+    parent = finish(draft, sample, Order(tmp_path / "parent", WISH), traffic)
+    proven = set(sample.people(Role.THRESHOLD).query.tolist())
+    grown = labels([query for query in QUERIES if query in proven] + NEW)
+    done = renew(
+        parent.bundle,
+        to_prove(parent.bundle, grown),
+        Order(tmp_path / "child", WISH),
+        traffic,
+        data={},
+        source="",
+    )
+
+    assert done.n_tries == 1
+    assert done.decision.n_clusters == parent.decision.n_clusters + 120
+    assert done.decision.proof.trials[0].threshold == parent.decision.proof.trials[0].threshold
+    assert [one["n_clusters"] for one in done.bundle.manifest.policy.evidence["tries"]] == [
+        parent.decision.n_clusters,
+        done.decision.n_clusters,
+    ]
+
+
 def test_tries_of_the_parent_do_not_count_on_a_fresh_sample(parent, tmp_path):
     proving = to_prove(parent, labels(NEW))
     done = renew(parent, proving, Order(tmp_path / "a", Wish(0.7)), window(), data={}, source="labels")

@@ -109,6 +109,13 @@ def test_review_is_the_most_that_fits_the_budget(logits, prune, max_share):
         assert reviewed.sum() + (rest == rest.max()).sum() > max_share * len(logit)
 
 
+def test_thresholds_of_an_earlier_look_are_tried_again():
+    labelled, traffic = drawn(1, 400, per_cluster=20), drawn(2, 400, per_cluster=20)
+    decision = decide(labelled, traffic.logit, traffic.cluster, WISH, thresholds=[1.0, 1.2])
+
+    assert [trial.threshold for trial in decision.proof.trials] == [1.2, 1.0]
+
+
 def test_no_traffic_is_refused():
     with pytest.raises(ValueError, match="window of traffic"):
         decide(drawn(1, 10), [], [], WISH)

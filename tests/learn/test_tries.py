@@ -94,6 +94,16 @@ def test_a_check_refuses_what_would_be_refused_and_writes_nothing(tmp_path):
     assert record.read_bytes() == before
 
 
+def test_thresholds_stay_those_of_the_first_look_as_labels_come_in(tmp_path):
+    record = tmp_path / "tries.jsonl"
+    first, second = (replace(attempt(n_clusters=n), thresholds=[float(n)]) for n in (10, 20))
+    begin(record, first)
+
+    assert list(second.thresholds_among(begin(record, second))) == [10.0]
+    other = replace(attempt(traffic="sha256:u"), thresholds=[5.0])
+    assert list(other.thresholds_among(begin(record, other))) == [5.0]
+
+
 def test_the_plan_is_settled_before_the_first_try(tmp_path):
     record = tmp_path / "tries.jsonl"
     begin(record, attempt())
