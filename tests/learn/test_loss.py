@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from actors.learn.loss import Goal, RowLoss, row_loss
+from actors.learn.loss import Goal, row_loss
 
 LOGITS = torch.tensor([2.0, -1.0, 0.5])
 
