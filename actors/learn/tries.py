@@ -5,9 +5,9 @@ part of the chance to be wrong (see `threshold.Wish`). A try is one model, targe
 traffic, from which its thresholds come. The same try on a grown set of labels is the same try: the evidence of
 `guarantee` may be looked at as labels come in, at the thresholds of the first look. A set with fewer clusters is
 not grown, and counts again. A try is on the disk before its labels are looked at, so one that was cut short counts
-as well; a line cut short was never looked at, and goes. A record is about one sample of clusters and those added to
-it; a fresh sample begins a fresh record. That labels were only added, the caller owes. Two processes may write at
-once.
+as well; a line cut short was never looked at, and goes. A record is about one sample of clusters and those added
+to it; a fresh sample begins a fresh record. That labels were only added, the caller owes. Two processes may write
+at once.
 """
 
 from __future__ import annotations
