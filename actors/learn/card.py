@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
-import yaml
-
-from actors.bundle import CARD_FILE, PLOT_FILES
+from actors.bundle import PLOT_FILES
 from actors.learn.bootstrap import ENOUGH_CLUSTERS, LEVEL, Estimate
 from actors.learn.evaluate import TITLES
+from actors.learn.front_matter import front_matter
 from actors.learn.roles import Role
 from actors.manifest import Manifest
 
-_FENCE = "---\n"
 _PURPOSE = {
     Role.TRAIN: "the encoder learned from it",
     Role.DEV: "early stop, choice of the recipe",
@@ -47,7 +44,7 @@ def card(manifest: Manifest, *, base_model: str | None = None, drawn_on: str | N
         Markdown that begins with YAML, as the hub reads it.
     """
     sections = (
-        _front_matter(manifest, base_model),
+        front_matter(manifest, base_model),
         f"# {_plain(manifest.name)}\n\n"
         "A cross-encoder that reads a query and a document together and gives one number: how likely the pair is "
         "a severe violation. It was made to act in a gate that prunes, reviews or passes candidates.",
@@ -55,6 +52,8 @@ def card(manifest: Manifest, *, base_model: str | None = None, drawn_on: str | N
         _meaning(manifest),
         _use(manifest),
         _labels(manifest),
+        _training(manifest.metrics.get("training", {})),
+        _student(manifest.metrics.get("against_teacher", {})),
         _measured(manifest.metrics),
         _calibration(manifest),
         _segments(manifest.metrics),
@@ -62,56 +61,6 @@ def card(manifest: Manifest, *, base_model: str | None = None, drawn_on: str | N
         _provenance(manifest),
     )
     return "\n\n".join(section for section in sections if section) + "\n"
-
-
-def base_model_of(bundle: Path) -> str | None:
-    """The base model that a bundle's card names; None where it names none, or where there is no such card.
-
-    Args:
-        bundle: The bundle's folder.
-
-    Returns:
-        A hub id or another name.
-    """
-    try:
-        text = (bundle / CARD_FILE).read_text(encoding="utf-8")
-        front = yaml.safe_load(text.removeprefix(_FENCE).partition(_FENCE)[0])
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return None
-    found = front.get("base_model") if isinstance(front, dict) else None
-    return found if isinstance(found, str) else None
-
-
-def _front_matter(manifest: Manifest, base_model: str | None) -> str:
-    metrics = _hub_metrics(manifest.metrics)
-    front: dict[str, Any] = {
-        "library_name": "transformers",
-        # Not text-ranking: there the higher score is the better document, here it is the worse.
-        "pipeline_tag": "text-classification",
-        "tags": ["cross-encoder", "sluice"],
-    }
-    if base_model is not None:
-        front["base_model"] = base_model
-    if metrics:
-        front["metrics"] = [metric["type"] for metric in metrics]
-        result = {
-            "task": {"type": "text-classification", "name": "severe or not"},
-            "dataset": {"type": "labels", "name": "the role test of its labels"},
-            "metrics": metrics,
-        }
-        front["model-index"] = [{"name": manifest.name, "results": [result]}]
-    return f"{_FENCE}{yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=1000)}{_FENCE.strip()}"
-
-
-def _hub_metrics(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    if not metrics:
-        return []
-    found = {
-        "roc_auc": metrics["figures"]["auc"]["value"],
-        "average_precision": metrics["figures"]["average_precision"]["value"],
-        "brier_score": metrics["calibration"]["brier"]["value"],
-    }
-    return [{"type": name, "value": round(value, 4)} for name, value in found.items() if value is not None]
 
 
 def _promise(manifest: Manifest) -> str:
@@ -193,8 +142,38 @@ def _labels(manifest: Manifest) -> str:
     return said
 
 
+def _training(told: Mapping[str, Any]) -> str:
+    """What `learn.fit.Fitted` says, and the problems of the labels that somebody let pass."""
+    if not told:
+        return ""
+    sources = [(f"labels: {source}", f"{n:,}") for source, n in told.get("labelled_pairs", {}).items()]
+    others = [
+        (what, f"{told[name]:,}")
+        for name, what in (("made_pairs", "made from them"), ("imitated_pairs", "scored by the teacher"))
+        if name in told
+    ]
+    said = "## Training\n\n" + _table(("pairs learned from", "how many"), [*sources, *others])
+    if told.get("accepted"):
+        kinds = ", ".join(told["accepted"])
+        said += f"\n\n**Problems of the labels that somebody let pass: {_plain(kinds)}.**"
+    return said
+
+
+def _student(told: Mapping[str, Any]) -> str:
+    """What `learn.distilled.Cost` says."""
+    if not told:
+        return ""
+    rows = [(TITLES.get(name, name), _shown(found)) for name, found in told["differences"].items()]
+    return (
+        "## What distillation cost\n\n"
+        f"{told['parameters']:,} parameters of the teacher's {told['parameters_of_teacher']:,}; teacher "
+        f"`{_plain(told['teacher'])}`. This bundle's figures less the teacher's, on {told['n_pairs']:,} equal "
+        "pairs:\n\n" + _table(("what", "difference [interval]"), rows)
+    )
+
+
 def _measured(metrics: Mapping[str, Any]) -> str:
-    if not metrics:
+    if "figures" not in metrics:
         return "## Measured\n\nNobody measured this bundle on a test role."
     rows = [
         (title, str(Estimate.from_json(metrics["figures"][name])))

@@ -78,7 +78,8 @@ def to_judge(
         raise DataRefused(
             source,
             f"none of its labelled queries has the role {' or '.join(roles)} in the bundle {bundle.path}; they "
-            f"are: {there}. Name another role with --role, or use --all on data that the bundle never saw",
+            f"are: {there or 'none that people have settled'}. Name another role with --role, or use --all on "
+            "data that the bundle never saw",
         )
     return people
 

@@ -22,9 +22,10 @@ from actors.calibration import CalibrationMap, fit_platt
 from actors.errors import BundleProblem, DataRefused
 from actors.learn import apply
 from actors.learn.attempt import Attempt, Window, tries_of
-from actors.learn.card import base_model_of, card
+from actors.learn.card import card
 from actors.learn.eligible import Proving
 from actors.learn.evaluate import RANKING, Evaluation, Judged, evaluate
+from actors.learn.front_matter import base_model_of
 from actors.learn.isotonic import fit_isotonic
 from actors.learn.labels import Columns, Pair, read_pairs
 from actors.learn.plots import coverage_plot, reliability_plot, score_plot

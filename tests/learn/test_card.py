@@ -4,57 +4,9 @@ import math
 import re
 from dataclasses import replace
 
-import numpy as np
-import pytest
-import yaml
-
-from actors.calibration import PlattMap
-from actors.learn.card import base_model_of, card
-from actors.learn.evaluate import Judged, evaluate
-from actors.manifest import Manifest, ReferenceScores, RoleCount
-from actors.pairs import PairTemplate
-from actors.policy import Guarantee, Policy
-from actors.rubric import Rubric
-
-RNG = np.random.default_rng(3)
-QUERY = np.repeat(np.arange(40), 5)
-TRUTH = RNG.normal(-1, 2, size=200)
-JUDGED = Judged(
-    TRUTH, RNG.random(200) < 1 / (1 + np.exp(-TRUTH)), QUERY, QUERY, np.where(QUERY < 20, "toys | games", "")
-)
-PROMISED = Policy(prune=2.0, review=0.5, rests_on="a test", guarantee=Guarantee(0.9, 0.95, 5))
-MEASURED = evaluate(JUDGED, PROMISED, PlattMap(), cap=5)
-MANIFEST = Manifest(
-    name="shop | gate: 1",
-    template=PairTemplate(),
-    max_tokens=72,
-    calibration=PlattMap(),
-    policy=PROMISED,
-    reference=ReferenceScores.of(TRUTH),
-    rubric=Rubric({"E": 1.0, "C": 0.1, "I": 0.0}, frozenset({"I"})),
-    roles={"train": RoleCount(1000, 100, 20), "test": RoleCount(200, 61, 40)},
-    origin="people of the shop",
-    data={"labels.parquet": "sha256:abc"},
-    code="sha256:def",
-    metrics=MEASURED.to_json(),
-    parent="sha256:012",
-)
-
-
-def front(text):
-    return yaml.safe_load(text.split("---\n")[1])
-
-
-def test_the_hub_can_read_what_it_begins_with():
-    from huggingface_hub import ModelCard
-
-    read = ModelCard(card(MANIFEST, base_model="someone/minilm"))
-
-    assert (read.data.library_name, read.data.pipeline_tag) == ("transformers", "text-classification")
-    assert read.data.base_model == "someone/minilm"
-    auc = next(one for one in read.data.eval_results if one.metric_type == "roc_auc")
-    assert auc.metric_value == pytest.approx(MEASURED.figures["auc"].value, abs=1e-4)
-    assert read.data.model_name == MANIFEST.name
+from actors.learn.card import card
+from actors.policy import Policy
+from tests.learn.measured import MANIFEST, MEASURED, PROMISED
 
 
 def test_every_measured_figure_is_in_it():
@@ -125,15 +77,27 @@ def test_plots_are_linked_where_there_are_some():
     assert "Drawn on the pairs of the role test." in text
 
 
+def test_what_was_learned_from_and_what_distillation_cost_is_in_it():
+    training = {"labelled_pairs": {"human": 2191, "judge": 900}, "made_pairs": 14_000, "imitated_pairs": 0}
+    cost = {
+        "teacher": "sha256:345",
+        "parameters": 22_000_000,
+        "parameters_of_teacher": 110_000_000,
+        "n_pairs": 200,
+        "differences": {"auc": MEASURED.figures["auc"].to_json() | {"p": 0.2}},
+    }
+    more = {"training": training | {"accepted": ["leakage"]}, "against_teacher": cost}
+    text = card(replace(MANIFEST, metrics=MEASURED.to_json() | more))
+
+    assert "| labels: judge | 900 |" in text
+    assert "| made from them | 14,000 |" in text
+    assert "**Problems of the labels that somebody let pass: leakage.**" in text
+    assert "22,000,000 parameters of the teacher's 110,000,000" in text
+    assert "let pass" not in card(replace(MANIFEST, metrics={"training": training}))
+
+
 def test_a_name_cannot_break_a_table():
     rows = [line for line in card(MANIFEST).splitlines() if "toys" in line]
 
     assert len(rows) == 1
     assert re.sub(r"\\\|", "", rows[0]).count("|") == 11
-
-
-def test_a_child_finds_the_base_model_in_its_parents_card(tmp_path):
-    assert base_model_of(tmp_path) is None
-    for text, found in ((card(MANIFEST, base_model="a/b"), "a/b"), (card(MANIFEST), None), ("---\n[", None)):
-        (tmp_path / "README.md").write_text(text)
-        assert base_model_of(tmp_path) == found
