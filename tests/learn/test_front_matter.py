@@ -19,10 +19,7 @@ def test_the_hub_can_read_what_it_begins_with():
 
 def test_a_child_finds_the_base_model_in_its_parents_card(tmp_path):
     assert base_model_of(tmp_path) is None
-    for text, found in (
-        (front_matter(MANIFEST, "a/b"), "a/b"),
-        (front_matter(MANIFEST, None), None),
-        ("---\n[", None),
-    ):
-        (tmp_path / "README.md").write_text(text)
+    named, unnamed = (front_matter(MANIFEST, name) for name in ("a/b", None))
+    for front, found in ((named, "a/b"), (unnamed, None), ("---\n[", None)):
+        (tmp_path / "README.md").write_text(f"{front}\n\n# text\n")
         assert base_model_of(tmp_path) == found
