@@ -148,13 +148,8 @@ def _fold(
 ) -> tuple[dict[str, Logits], dict[str, float]]:
     """The logits of each way for the pairs of one fold, and how long each took in seconds."""
     key = hashlib.sha256(str(given.folds).encode() + b"".join(path.read_bytes() for path in SOURCES))
-    kept = CACHE / key.hexdigest()[:12] / f"fold-{fold}.npz"
-    if kept.exists() and not given.no_cache:
-        with np.load(kept) as found:
-            names = found["names"].tolist()
-            return {name: found[name] for name in names}, dict(
-                zip(names, found["seconds"].tolist(), strict=True)
-            )
+    folder = CACHE / key.hexdigest()[:12]
+    folder.mkdir(parents=True, exist_ok=True)
     judged = np.isin(sample.cluster, people.cluster[judge])
     parts = replace(sample, role=np.where(judged, Role.TEST, Role.TRAIN).astype(object))
     ways: Mapping[str, Callable[[Sample, Encoder], Logits]] = {
@@ -162,18 +157,20 @@ def _fold(
         "lexical": _lexical,
         "features": _features,
         "teacher": _teacher,
+        "ours": lambda one, opened: _trained(one, opened, Plan("", TEMPLATE, OURS, TEACHER, AUGMENT)),
         "plain": lambda one, opened: _trained(
             one, opened, Plan("", TEMPLATE, PLAIN, Teacher(TeacherKind.NONE), _NOTHING, prior=False)
         ),
-        "ours": lambda one, opened: _trained(one, opened, Plan("", TEMPLATE, OURS, TEACHER, AUGMENT)),
     }
     found, seconds = {}, {}
     for way, tell in ways.items():
-        start = time.monotonic()
-        found[way] = tell(parts, encoder)
-        seconds[way] = time.monotonic() - start
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(kept, names=np.array(list(found)), seconds=np.array(list(seconds.values())), **found)
+        kept = folder / f"{fold}-{way}.npz"
+        if given.no_cache or not kept.exists():
+            start = time.monotonic()
+            said = tell(parts, encoder)
+            np.savez(kept, logit=said, seconds=time.monotonic() - start)
+        with np.load(kept) as done:
+            found[way], seconds[way] = done["logit"], float(done["seconds"])
     return found, seconds
 
 

@@ -119,11 +119,13 @@ class FeatureTeacher:
 
         Args:
             queries: Composed query texts, n of them.
-            documents: Document-side fields, n of them.
+            documents: Document-side fields, n of them; none will do.
 
         Returns:
             Float64 `[n]`, finite.
         """
+        if not len(queries):
+            return np.zeros(0)
         x = _features(self.lexicon, self.dense, queries, documents)
         said = np.mean([_logits(models, x) for models in self.parts], axis=0)
         mean: NDArray[np.float64] = ((said - self.centre) / self.spread).mean(axis=1)
