@@ -6,11 +6,13 @@ there; and that an interrupted run, begun with the same settings on the same lab
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +20,23 @@ from actors.bundle import Bundle
 from actors.errors import DataRefused, TrainingStopped
 from actors.files import file_digest
 from actors.learn.audit import audit, refuse_unless_accepted
-from actors.learn.distilled import Cost, cost_of
+from actors.learn.base import check_base
+from actors.learn.distilled import Cost, cost_of, unseen_by
 from actors.learn.draft import Told, code_digest, write_draft
 from actors.learn.finish import Finished, Order, Traffic, finish, refuse_existing
 from actors.learn.fit import Fitted, OnStage, Plan, fit
 from actors.learn.labels import read_labels
 from actors.learn.recipe import TeacherKind
-from actors.learn.roles import read_roles
+from actors.learn.roles import Role, read_roles
 from actors.learn.sample import Sample
 from pipeline.bundles import local_bundle
 from pipeline.learn_settings import LearnSettings
 
 _BEGUN_FILE = "begun.json"
+_FITTED_FILE = "fitted.json"
+"""The last file of a model that has learned: with it, the model is whole."""
+_LOCK_FILE = "lock"
+_MODEL_FOLDER = "model"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,6 +92,7 @@ def train(
     paths = settings.labels.paths
     if not paths:
         raise settings.refuse("labels.paths", "name the files of labels")
+    plan = _plan(settings)
     source = ", ".join(map(str, paths))
     known = settings.labels.known
     labels = read_labels(paths, settings.labels.columns, settings.labels.rubric)
@@ -101,36 +109,33 @@ def train(
     refuse_unless_accepted(found, accepted)
     traffic = settings.policy.traffic
     window = None if traffic is None else Traffic.read(traffic, settings.labels.columns)
+    _refuse_too_little(sample, plan, source)
 
-    data = {path.name: file_digest(path) for path in paths}
-    plan = _plan(settings)
-    states = _begun(out, settings, data, resume=resume)
-    fitted = fit(sample, states / "model", plan, checkpoints=states, on_stage=on_stage)
-    told = Told(
-        name=settings.model.name,
-        template=plan.template,
-        max_tokens=plan.recipe.max_tokens,
-        rubric=labels.rubric,
-        origin=f"{len(labels.rows):,} labels from {', '.join(data)}",
-        data=data,
-        training=fitted.to_json() | {"accepted": sorted(accepted & {one.kind for one in found.blocking})},
-    )
-    shutil.rmtree(states / "draft", ignore_errors=True)
-    draft = write_draft(states / "draft", states / "model", told)
-    cost = None
-    if plan.teacher.kind is TeacherKind.BUNDLE:
-        cost = cost_of(draft, Path(plan.teacher.source or ""), sample)
-        draft = replace(
-            draft,
-            manifest=replace(
-                draft.manifest, metrics={**draft.manifest.metrics, "against_teacher": cost.to_json()}
-            ),
+    data = _digests(paths)
+    begun = _begun_with(settings, data)
+    with _states(out, begun, resume=resume) as states:
+        fitted = _fitted(sample, states, plan, on_stage)
+        told = Told(
+            name=settings.model.name,
+            template=plan.template,
+            max_tokens=plan.recipe.max_tokens,
+            rubric=labels.rubric,
+            origin=f"{len(labels.rows):,} labels from {', '.join(data)}",
+            data=data,
+            training=fitted.to_json() | {"accepted": sorted(accepted & {one.kind for one in found.blocking})},
         )
-    order = Order(
-        out, settings.policy.wish, settings.policy.record, settings.policy.isotonic, settings.model.base
-    )
-    finished = finish(draft, sample, order, window, source=source)
-    shutil.rmtree(states)
+        shutil.rmtree(states / "draft", ignore_errors=True)
+        draft = write_draft(states / "draft", states / _MODEL_FOLDER, told)
+        cost = None
+        if plan.teacher.kind is TeacherKind.BUNDLE:
+            cost = cost_of(draft, Path(plan.teacher.source or ""), sample)
+            metrics = {**draft.manifest.metrics, "against_teacher": cost.to_json()}
+            draft = replace(draft, manifest=replace(draft.manifest, metrics=metrics))
+        order = Order(
+            out, settings.policy.wish, settings.policy.record, settings.policy.isotonic, settings.model.base
+        )
+        finished = finish(draft, sample, order, window, source=source)
+        shutil.rmtree(states)
     return Trained(finished, fitted, cost, tuple(sorted(accepted)))
 
 
@@ -140,40 +145,116 @@ def states_beside(out: Path) -> Path:
 
 
 def _plan(settings: LearnSettings) -> Plan:
-    teacher = settings.teacher
+    teacher, model, recipe = settings.teacher, settings.model, settings.recipe
+    if teacher.kind is TeacherKind.NONE and not recipe.epochs:
+        raise settings.refuse("recipe.epochs", "0 leaves nothing to learn where teacher.kind is none")
+    try:
+        check_base(model.base, max_tokens=recipe.max_tokens)
+    except DataRefused as error:
+        raise settings.refuse("model.base", str(error)) from error
     if teacher.kind is TeacherKind.BUNDLE:
         teacher = replace(teacher, source=str(Bundle.open(local_bundle(teacher.source or "")).path))
     return Plan(
-        base=settings.model.base,
-        template=settings.model.template,
-        recipe=settings.recipe,
+        base=model.base,
+        template=model.template,
+        recipe=recipe,
         teacher=teacher,
         augment=settings.augment,
-        prior=settings.model.prior,
+        prior=model.prior,
         columns=settings.labels.columns,
     )
 
 
-def _begun(out: Path, settings: LearnSettings, data: dict[str, str], *, resume: bool) -> Path:
-    """The folder of states; it notes what the run was begun with, so that no other goes on with it."""
+def _refuse_too_little(sample: Sample, plan: Plan, source: str) -> None:
+    """What the end of a run would stumble on, said before its beginning."""
+    for role in (Role.TRAIN, Role.MAP, Role.THRESHOLD, Role.TEST):
+        people = sample.people(role)
+        n, n_severe = len(people), int(people.severe.sum())
+        if not n or (role is not Role.THRESHOLD and not 0 < n_severe < n):
+            problem = (
+                f"the role {role} has {n} pairs that people have settled, {n_severe} of them severe; label more, "
+                "or draw the roles anew (labels.seed)"
+            )
+            raise DataRefused(source, problem)
+    if plan.teacher.kind is TeacherKind.BUNDLE:
+        unseen_by(Path(plan.teacher.source or ""), sample)
+
+
+def _digests(paths: Sequence[Path]) -> dict[str, str]:
+    """Digests by the files' names; those of equal names are told apart by number."""
+    found: dict[str, str] = {}
+    for path in paths:
+        same = sum(name.partition(" (")[0] == path.name for name in found)
+        found[f"{path.name} ({same + 1})" if same else path.name] = file_digest(path)
+    return found
+
+
+def _fitted(sample: Sample, states: Path, plan: Plan, on_stage: OnStage | None) -> Fitted:
+    """What is learned once for all runs with these states."""
+    note = states / _FITTED_FILE
+    if note.exists():
+        return Fitted(**json.loads(note.read_text(encoding="utf-8")))
+    shutil.rmtree(states / _MODEL_FOLDER, ignore_errors=True)
+    fitted = fit(sample, states / _MODEL_FOLDER, plan, checkpoints=states, on_stage=on_stage)
+    _write_whole(note, asdict(fitted))
+    return fitted
+
+
+def _begun_with(settings: LearnSettings, data: Mapping[str, str]) -> str:
+    """Names what the model is learned from: the policy may be another when a run goes on."""
+    chosen = settings.model_dump(mode="json", exclude={"policy": True, "labels": {"accept"}})
+    return hashlib.sha256(json.dumps([chosen, data, code_digest()], sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def _states(out: Path, begun: str, *, resume: bool) -> Iterator[Path]:
+    """The folder of states, for one run at a time; it notes what it was begun with, so that no other goes on."""
     states = states_beside(out)
-    name = hashlib.sha256(
-        json.dumps([settings.model_dump(mode="json"), data, code_digest()], sort_keys=True).encode()
-    ).hexdigest()
     note = states / _BEGUN_FILE
-    if states.exists():
-        if not resume:
-            raise DataRefused(
-                str(states), "holds an interrupted run; go on with it by --resume, or remove the folder"
-            )
-        if note.exists() and json.loads(note.read_text(encoding="utf-8")) != name:
-            raise DataRefused(
-                str(states),
-                "that run was begun with other settings, labels or code; remove the folder and begin again",
-            )
+    if _hold_work(states) and not resume:
+        problem = "holds an interrupted run; go on with it by --resume, or remove the folder"
+        raise DataRefused(str(states), problem)
+    if _hold_work(states) and _noted(note) != begun:
+        problem = "that run was begun with other settings, labels or code; remove the folder and begin again"
+        raise DataRefused(str(states), problem)
     try:
         states.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps(name), encoding="utf-8")
+        with _alone(states):
+            _write_whole(note, begun)
+            try:
+                yield states
+            finally:
+                if states.exists() and not _hold_work(states):
+                    shutil.rmtree(states)
     except OSError as error:
         raise TrainingStopped(str(states), error.strerror or str(error)) from error
-    return states
+
+
+def _hold_work(states: Path) -> bool:
+    """Whether there is anything that could be gone on with."""
+    return states.exists() and any(
+        not path.name.startswith((_BEGUN_FILE, _LOCK_FILE)) for path in states.iterdir()
+    )
+
+
+@contextmanager
+def _alone(states: Path) -> Iterator[None]:
+    with (states / _LOCK_FILE).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataRefused(str(states), "another run is at work there") from error
+        yield
+
+
+def _noted(note: Path) -> str | None:
+    try:
+        return str(json.loads(note.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
+
+
+def _write_whole(path: Path, value: object) -> None:
+    draft = path.with_name(f"{path.name}.draft")
+    draft.write_text(json.dumps(value), encoding="utf-8")
+    draft.replace(path)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.errors import DataRefused
+from actors.learn.quiet import quiet
 from actors.pairs import Fields
 from actors.scorer import Preparer, Scorer
 
@@ -44,7 +45,8 @@ def logits(
         BundleError: The bundle must not be used.
         DataRefused: A pair has no text on a side, or too long a one; or its logit is not finite.
     """
-    preparer, scorer = Preparer(bundle_path, max_chars=MAX_CHARS), Scorer(bundle_path)
+    with quiet():
+        preparer, scorer = Preparer(bundle_path, max_chars=MAX_CHARS), Scorer(bundle_path)
     found = np.empty(len(queries))
     for start in range(0, len(queries), _AT_ONCE):
         rows = slice(start, start + _AT_ONCE)

@@ -21,7 +21,7 @@ from actors.learn import apply
 from actors.learn.bootstrap import Difference
 from actors.learn.evaluate import Judged, compare
 from actors.learn.roles import Role, read_roles
-from actors.learn.sample import Sample
+from actors.learn.sample import People, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +64,7 @@ def cost_of(student: Bundle, teacher_path: Path, sample: Sample) -> Cost:
         DataRefused: The teacher learned from every pair that judges the student.
     """
     teacher = Bundle.open(teacher_path)
-    people = sample.people(Role.TEST)
-    known = read_roles(teacher.path)
-    if known is not None:
-        before = known.inherit(sample.query, sample.cluster)
-        unseen = [before[i] in {None, Role.TEST} for i in people.pair.tolist()]
-        people = people.where(np.array(unseen, np.bool_))
-    if not len(people):
-        problem = "it has used every pair of the role test, so that nothing tells what its student lost"
-        raise DataRefused(str(teacher.path), problem)
+    people = unseen_by(teacher_path, sample)
     ours, theirs = (
         apply.logits(bundle.path, people.queries, people.documents, source="labels")
         for bundle in (student, teacher)
@@ -84,6 +76,32 @@ def cost_of(student: Bundle, teacher_path: Path, sample: Sample) -> Cost:
         n_pairs=len(people),
         differences=compare(Judged.of(people, ours), theirs),
     )
+
+
+def unseen_by(teacher_path: Path, sample: Sample) -> People:
+    """The pairs that both are compared on.
+
+    Args:
+        teacher_path: Folder of the teacher's bundle, a checked one.
+        sample: All labels, with the student's roles.
+
+    Returns:
+        Pairs of the role `test`, at least one.
+
+    Raises:
+        BundleError: The teacher's roles cannot be read.
+        DataRefused: The teacher learned from every one.
+    """
+    people = sample.people(Role.TEST)
+    known = read_roles(teacher_path)
+    if known is not None:
+        before = known.inherit(sample.query, sample.cluster)
+        unseen = [before[i] in {None, Role.TEST} for i in people.pair.tolist()]
+        people = people.where(np.array(unseen, np.bool_))
+    if not len(people):
+        problem = "it has used every pair of the role test, so that nothing tells what its student lost"
+        raise DataRefused(str(teacher_path), problem)
+    return people
 
 
 def _parameters(bundle: Bundle) -> int:

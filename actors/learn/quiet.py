@@ -1,20 +1,20 @@
-"""Keeps the training libraries off the terminal: their bars and notes would break ours.
+"""Keeps libraries off the terminal: their bars and notes would break ours.
 
 Promises to leave their settings as they were, also where one silence lies within another. Warnings and errors of
-Python's own still show. Needs the `train` extra.
+Python's own still show. Needs transformers, and nothing of the `train` extra.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
-from datasets.utils import logging as datasets_logging
 from transformers.utils import logging as transformers_logging
 
-_LIBRARIES = (transformers_logging, datasets_logging)
-_LOGGERS = ("sentence_transformers", "transformers", "datasets")
+_LOGGERS = ("sentence_transformers", "transformers", "datasets", "huggingface_hub")
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def quiet() -> Iterator[None]:
     """No progress bars and no notes from the libraries."""
     noisy = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in noisy]
-    showing = [library for library in _LIBRARIES if library.is_progress_bar_enabled()]
+    showing = [library for library in _with_bars() if library.is_progress_bar_enabled()]
     for logger in noisy:
         logger.setLevel(logging.ERROR)
     for library in showing:
@@ -34,3 +34,8 @@ def quiet() -> Iterator[None]:
             logger.setLevel(level)
         for library in showing:
             library.enable_progress_bar()
+
+
+def _with_bars() -> list[ModuleType]:
+    datasets_logging = sys.modules.get("datasets.utils.logging")
+    return [transformers_logging, *([datasets_logging] if datasets_logging else [])]

@@ -61,11 +61,12 @@ def train(
 
 @contextmanager
 def _bars() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
-    """A bar for each stage, on standard error."""
+    """A bar for each stage, on standard error; the one before is over when the next begins."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
 
         def on_stage(name: str) -> Callable[[int, int], None]:
+            _close(progress)
             task = progress.add_task(_STAGES.get(name, name), total=None)
 
             def on_step(done: int, total: int) -> None:
@@ -74,6 +75,18 @@ def _bars() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
             return on_step
 
         yield on_stage
+        _close(progress)
+
+
+def _close(progress: Progress) -> None:
+    """Say of a stage whose end is not reached why there is no more of it."""
+    for task in progress.tasks[-1:]:
+        if task.total is None:
+            progress.update(task.id, description=f"{task.description}: done before", total=0)
+        elif task.completed < task.total:
+            said = f"{task.description}: no longer better, ended early"
+            progress.update(task.id, description=said)
+            progress.stop_task(task.id)
 
 
 def _show(done: Trained) -> None:
