@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 
-from actors.learn.labels import Label, Labels, Pair, Sampling, Source
+from actors.learn.labels import Columns, Label, Labels, Pair, Sampling, Source
 from actors.learn.sample import Sample
 from actors.pairs import PairTemplate
 from actors.rubric import Rubric
 
 RUBRIC = Rubric({"good": 1.0, "odd": 0.5, "bad": 0.0}, frozenset({"bad"}))
 TEMPLATE = PairTemplate()
+COLUMNS = Columns(
+    level="level",
+    p_severe="p_severe",
+    source="source",
+    annotator="who",
+    sampling="how",
+    segment="segment",
+    default_source=Source.HUMAN,
+)
 
 
 def query(i: int) -> str:
@@ -33,10 +45,11 @@ def pairs(n_clusters: int = 60, per_cluster: int = 6) -> list[Pair]:
     ]
 
 
-def label(pair: int, level: str, who: str = "ann", **changes) -> Label:
+def label(pair: int, level: str | None, who: str = "ann", **changes) -> Label:
     """A person's label from a probability sample, unless something else is said."""
-    said = {"source": Source.HUMAN, "sampling": Sampling.RANDOM, "adjudicated": False} | changes
-    return Label(pair, annotator=who, level=level, p_severe=float(level == "bad"), **said)
+    said = {"source": Source.HUMAN, "sampling": Sampling.RANDOM, "adjudicated": False}
+    said |= {"p_severe": float(level == "bad")} | changes
+    return Label(pair, annotator=who, level=level, **said)
 
 
 def truth(found: list[Pair], place: int) -> str:
@@ -65,6 +78,25 @@ def by_judge(
 def labels(found: list[Pair], *rows: Label) -> Labels:
     """Of the rubric above."""
     return Labels(RUBRIC, tuple(found), rows)
+
+
+def labels_file(path: Path, of: Labels) -> Path:
+    """As JSON lines; `COLUMNS` says which is what."""
+    rows = [
+        {
+            "query": of.pairs[row.pair].query["text"],
+            "document": of.pairs[row.pair].document["text"],
+            "segment": of.pairs[row.pair].segment,
+            "level": row.level,
+            "p_severe": row.p_severe,
+            "source": row.source,
+            "who": row.annotator,
+            "how": row.sampling,
+        }
+        for row in of.rows
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
 
 
 def sample(of: Labels, **options) -> Sample:
