@@ -1,7 +1,7 @@
 """What differs between two bundles, part by part, for people and for scripts. Pure; reads manifests only.
 
 A part is something that an operator would ask about: the files, the template, the map, the thresholds, what is
-promised, what was learned from, how it was measured.
+promised, the evidence for it, what was learned from, how it was measured.
 """
 
 from __future__ import annotations
@@ -61,12 +61,14 @@ def parts(manifest: Manifest) -> dict[str, Any]:
     """
     said = manifest.to_json()
     policy = said.pop("policy")
+    evidence = policy.pop("evidence")
     return {
         "files": said.pop("files"),
         "template": {**said.pop("template"), "max_tokens": said.pop("max_tokens")},
         "map": said.pop("calibration"),
         "thresholds": {"prune": policy.pop("prune"), "review": policy.pop("review")},
         "promise": policy,
+        "evidence": {"evidence": evidence},
         "data": {key: said.pop(key) for key in ("data", "origin", "roles", "rubric", "reference")},
         "metrics": said.pop("metrics"),
         "about": said,

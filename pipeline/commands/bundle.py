@@ -17,6 +17,7 @@ from rich.table import Table
 from actors.bundle import Bundle
 from actors.difference import Differing, differences
 from actors.learn.bootstrap import Estimate
+from actors.learn.evaluate import TITLES
 from actors.manifest import SCHEMA_VERSION, Manifest
 from pipeline.bundles import local_bundle
 from pipeline.commands.options import Json
@@ -112,7 +113,7 @@ def _show(bundle: Bundle) -> None:
     if figures:
         measured = Table(title="estimates on the test role, not promised")
         measured.add_column("what")
-        measured.add_column("value [interval]", justify="right")
+        measured.add_column(escape("value [interval]"), justify="right")
         for name, text in figures:
             measured.add_row(escape(name), escape(text))
         console.print(measured)
@@ -152,10 +153,12 @@ def _figures(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name in ("n_pairs", "n_severe", "n_clusters"):
         if name in metrics:
             yield name.removeprefix("n_"), f"{metrics[name]:,}"
-    calibration = {name: one for name, one in metrics.get("calibration", {}).items() if name != "bins"}
-    for name, one in {**metrics.get("figures", {}), **calibration}.items():
+    figures = {**metrics.get("figures", {}), **metrics.get("calibration", {})}
+    for name, title in TITLES.items():
+        if isinstance(figures.get(name), float):
+            yield title, f"{figures[name]:.3f}, a point"
         with suppress(KeyError, TypeError):
-            yield name.replace("_", " "), str(Estimate.from_json(one))
+            yield title, str(Estimate.from_json(figures[name]))
 
 
 def _show_differences(found: list[Differing]) -> None:

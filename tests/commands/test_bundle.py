@@ -19,7 +19,7 @@ AUC = {"value": 0.81, "low": 0.75, "high": 0.86, "n_clusters": 40, "level": 0.95
 METRICS = {
     "n_pairs": 1200,
     "figures": {"auc": AUC},
-    "calibration": {"bins": [], "brier": AUC | {"value": 0.1}},
+    "calibration": {"bins": [], "brier": AUC | {"value": 0.1}, "expected_calibration_error": 0.0321},
 }
 
 
@@ -92,7 +92,9 @@ def test_a_bundle_is_shown_to_people(bundle, child):
         "fine, severe (severe)",
         "1,200",
         "0.810 [~0.750, ~0.860]",
-        "brier",
+        "Brier score",
+        "0.032, a point",
+        "value [interval]",
         "[red]child",
     ):
         assert fact in said
@@ -120,7 +122,7 @@ def test_what_differs_is_said_and_the_exit_code_is_one(bundle, child):
     assert (report["one"], report["other"]) == (bundle.digest, child.digest)
     assert report["differences"]["thresholds"] == {"prune": [2.0, 2.5]}
     assert report["differences"]["about"]["parent"] == [None, bundle.digest]
-    assert report["differences"]["promise"]["evidence.n"] == ["absent", [1]]
+    assert report["differences"]["evidence"]["evidence.n"] == ["absent", [1]]
 
 
 def test_a_long_list_of_differences_is_cut_for_people_and_whole_for_scripts(bundle, tmp_path):
