@@ -22,6 +22,7 @@ from actors.learn.judge import LEAST_OVERLAP
 from actors.learn.labels import Label, Labels, Sampling, Settled, Source
 from actors.learn.listing import LISTED, Listed, one_line, show
 from actors.learn.metrics import auc, share
+from actors.learn.rows import level as level_of
 from actors.learn.sample import Sample
 
 MOST_COUPLES = 100
@@ -76,7 +77,7 @@ class Judge:
     """Chance that it says worse of a pair that is severe for people than of another; None where the overlap is too
     small, or all of one kind."""
     by_level: Mapping[str, Estimate]
-    """Share that is severe for people, by the judge's level."""
+    """Share that is severe for people, by the judge's level, or the tenth in which its probability lies."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -196,12 +197,13 @@ def _by_level(rows: Sequence[Label], severe: Mapping[int, bool], sample: Sample)
     """How often people say severe, for each level that the judge used."""
     found: dict[str, list[int]] = {}
     for row in rows:
-        if row.level is not None:
-            found.setdefault(row.level, []).append(row.pair)
+        found.setdefault(level_of(row), []).append(row.pair)
+    levels = sample.labels.rubric.levels
     return {
-        level: interval(share(np.array([severe[pair] for pair in pairs])), sample.cluster[pairs])
-        for level in sample.labels.rubric.levels
-        if (pairs := found.get(level))
+        level: interval(
+            share(np.array([severe[pair] for pair in found[level]])), sample.cluster[found[level]]
+        )
+        for level in (*(one for one in levels if one in found), *sorted(found.keys() - set(levels)))
     }
 
 

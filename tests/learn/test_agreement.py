@@ -212,3 +212,16 @@ def test_conflicts_say_who_said_what():
     assert len(found.shown) == LISTED
     assert found.shown[1].said == "ann: good; bob: bad; cy: 0.70"
     assert found.shown[1].query == made.query(0)
+
+
+def test_a_judge_that_gives_probabilities_is_told_of_by_tenths():
+    rng = np.random.default_rng(4)
+    severe = rng.random(80) < 0.5
+    rows = [label(i, "bad" if bad else "good") for i, bad in enumerate(severe)]
+    rows += [
+        replace(label(i, "good", "j", Source.JUDGE), level=None, p_severe=0.95 if bad else 0.05)
+        for i, bad in enumerate(severe)
+    ]
+    (found,) = compare_judges(made.sample(labels(*rows), shares={Role.TRAIN: 1.0}))
+
+    assert {level: one.value for level, one in found.by_level.items()} == {"p >= 0.0": 0, "p >= 0.9": 1}
