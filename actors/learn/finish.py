@@ -27,13 +27,13 @@ from actors.learn.eligible import Proving
 from actors.learn.evaluate import RANKING, Evaluation, Judged, evaluate
 from actors.learn.front_matter import base_model_of
 from actors.learn.isotonic import fit_isotonic
-from actors.learn.labels import Columns, Pair, read_pairs
+from actors.learn.labels import Columns, Pair, Sampling, read_pairs
 from actors.learn.plots import coverage_plot, reliability_plot, score_plot
 from actors.learn.reliability import bins
-from actors.learn.roles import ROLES_FILE, Role, Roles
+from actors.learn.roles import ROLES_FILE, Role, Roles, read_roles
 from actors.learn.sample import People, Sample, cluster_pairs, compose
 from actors.learn.threshold import Decision, Wish
-from actors.learn.tries import n_made
+from actors.learn.tries import Try, n_made
 from actors.manifest import Manifest, ReferenceScores, RoleCount, sha256
 from actors.policy import Policy
 
@@ -55,7 +55,7 @@ class Order:
     isotonic: bool = False
     """Fit an isotonic map instead of Platt's: for thousands of pairs of the role `map`."""
     base_model: str | None = None
-    """Hub id of the encoder that was fine-tuned, for the card."""
+    """Hub id of the encoder that was fine-tuned, for the card; a folder of this machine is not named there."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,7 +109,13 @@ class Finished:
 
 
 def finish(
-    draft: Bundle, sample: Sample, order: Order, traffic: Traffic | None = None, *, source: str = "labels"
+    draft: Bundle,
+    sample: Sample,
+    order: Order,
+    traffic: Traffic | None = None,
+    *,
+    earlier: Bundle | None = None,
+    source: str = "labels",
 ) -> Finished:
     """Make a bundle of a draft that has learned.
 
@@ -118,7 +124,9 @@ def finish(
             states itself are set here.
         sample: All labels, with their roles.
         order: What is asked for.
-        traffic: A window of traffic; None takes the labelled texts of the roles `dev` and `map`.
+        traffic: A window of traffic; None takes the texts of the roles `dev` and `map`, but for those that a score
+            chose.
+        earlier: A bundle whose roles the sample keeps: its tries count where they were about the same clusters.
         source: Where the labels come from, for an error.
 
     Returns:
@@ -137,7 +145,12 @@ def finish(
             raise DataRefused(source, f"no pair that people have settled has the role {role}; label more")
     texts = traffic or _texts(sample, source)
     attempt = Attempt.of(
-        draft, parts[Role.THRESHOLD], order.wish, traffic=_name(draft, texts), record=order.record
+        draft,
+        parts[Role.THRESHOLD],
+        order.wish,
+        traffic=_name(draft, texts),
+        record=order.record,
+        known=_tried_before(earlier, parts[Role.THRESHOLD]),
     )
     logit, window = _logits(draft, parts, source), _window(draft, texts)
     calibration = (fit_isotonic if order.isotonic else fit_platt)(logit[Role.MAP], parts[Role.MAP].severe)
@@ -152,7 +165,9 @@ def finish(
         roles={role.value: count(sample.people(role)) for role in Role} | dict(draft.manifest.roles),
         metrics={**draft.manifest.metrics, **evaluation.to_json()},
     )
-    files = _files(manifest, judged, sample.roles, base_model=order.base_model, drawn_on="the role test")
+    base = order.base_model
+    named = None if base is None or Path(base).exists() else base
+    files = _files(manifest, judged, sample.roles, base_model=named, drawn_on="the role test")
     bundle = write_bundle(order.folder, model_folder=draft.path, manifest=manifest, files=files)
     return Finished(bundle, outcome.decision, evaluation, n_made(outcome.tries))
 
@@ -256,10 +271,19 @@ def _logits(bundle: Bundle, parts: Mapping[Role, People], source: str) -> dict[R
     return dict(zip(parts, np.split(found, ends[:-1]), strict=True))
 
 
+def _tried_before(earlier: Bundle | None, people: People) -> tuple[Try, ...]:
+    """The tries of an earlier bundle, where it knows some of these clusters."""
+    known = None if earlier is None else read_roles(earlier.path)
+    if earlier is None or known is None or not any(known.inherit(people.query.tolist(), people.cluster)):
+        return ()
+    return tries_of(earlier)
+
+
 def _texts(sample: Sample, source: str) -> Traffic:
-    """The texts of the roles that decide nothing about the thresholds."""
-    of = np.isin(sample.role, [Role.DEV, Role.MAP])
-    return Traffic([sample.labels.pairs[i] for i in np.flatnonzero(of).tolist()], source)
+    """The texts of the roles that decide nothing about the thresholds, but for those that a score chose."""
+    drawn = {row.pair for row in sample.labels.rows if row.sampling is Sampling.RANDOM}
+    of = np.flatnonzero(np.isin(sample.role, [Role.DEV, Role.MAP])).tolist()
+    return Traffic([sample.labels.pairs[i] for i in of if i in drawn], source)
 
 
 def _name(bundle: Bundle, traffic: Traffic) -> str:

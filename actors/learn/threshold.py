@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from actors.learn.bootstrap import Estimate, interval_each
-from actors.learn.guarantee import Labelled, Promise, Proof, grid, log_e_value, prove
+from actors.learn.guarantee import CAP, Labelled, Promise, Proof, grid, log_e_value, prove
 from actors.learn.metrics import Acted
 from actors.policy import ActionCode, Guarantee, Policy
 
@@ -36,7 +36,7 @@ class Wish:
     """Over all tries on the same labels, between 0 and 1."""
     max_review_share: float = 0.05
     """Greatest share of traffic for people, from 0 to 1."""
-    cap: int = 5
+    cap: int = CAP
     """Pruned pairs of one cluster that count."""
     n_tries: int = 1
     """Targets and bundles that will be tried on these labels, settled before the first: each gets an equal part

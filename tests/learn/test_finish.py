@@ -14,7 +14,7 @@ from actors.errors import BundleProblem, CalibrationFailed, DataRefused, TriesSp
 from actors.learn import finish as module
 from actors.learn.eligible import to_prove
 from actors.learn.finish import Order, Traffic, finish, renew
-from actors.learn.labels import Columns, Labels
+from actors.learn.labels import Columns, Label, Labels, Pair, Sampling, Source
 from actors.learn.roles import Role, Roles, digest, read_roles
 from actors.learn.sample import Sample
 from actors.learn.threshold import Wish
@@ -129,6 +129,35 @@ def test_traffic_gives_the_reference_and_the_review_threshold(draft, order):
     assert done.bundle.manifest.reference == ReferenceScores.of(logit)
     reviewed = done.bundle.manifest.policy.decide(logit) == 1
     assert 0.09 < reviewed.mean() <= 0.1
+
+
+def test_pairs_that_a_score_chose_for_a_judge_are_no_traffic(draft, order):
+    """They raised the reference and the review threshold, where no window was given."""
+    sample = sampled()
+    place = np.flatnonzero(sample.role == Role.MAP)[0]
+    pair = Pair(sample.labels.pairs[place].query, {"text": "9.0"}, None, None)
+    row = Label(len(sample.labels.pairs), Source.JUDGE, "j", "severe", 1.0, Sampling.BY_SCORE, False)
+    these = Labels(SEVERE_OR_NOT, (*sample.labels.pairs, pair), (*sample.labels.rows, row))
+    done = finish(draft, sampled(these), order)
+
+    assert done.bundle.manifest.reference.n == len(sample.people(Role.DEV, Role.MAP))
+    assert done.bundle.manifest.reference.quantiles[-1] < 9
+
+
+def test_a_folder_of_this_machine_is_no_base_model_in_the_card(draft, tmp_path):
+    finish(draft, sampled(), Order(tmp_path / "bundle", WISH, base_model=str(draft.path)))
+
+    assert str(tmp_path) not in (tmp_path / "bundle" / "README.md").read_text()
+
+
+def test_tries_of_an_earlier_bundle_count_where_its_roles_are_kept(parent, draft, tmp_path):
+    """A second model on the same threshold clusters would have had the whole chance to be wrong again."""
+    kept, other = sampled(known=read_roles(parent.path)), Wish(target=0.7)
+    with pytest.raises(TriesSpent):
+        finish(draft, kept, Order(tmp_path / "a", other), earlier=parent)
+    fresh = sampled(labels(words(400, seed=7)))
+    done = finish(draft, fresh, Order(tmp_path / "b", other), earlier=parent)
+    assert done.n_tries == 1
 
 
 def test_what_the_draft_says_of_a_role_stays(draft, order, tmp_path):
