@@ -178,8 +178,6 @@ def test_a_file_is_a_teacher(of, setting, tmp_path):
 
 
 def test_a_file_is_read_by_the_mapped_columns(of, setting, tmp_path):
-    from actors.learn.labels import Columns
-
     path = write(
         tmp_path / "said.jsonl",
         [{"q": "new", "text": letter, "p": p} for letter, p in (("a", 0.5), ("b", 0.1))],
