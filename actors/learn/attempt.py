@@ -92,12 +92,15 @@ class Attempt:
         check(record, this, known)
         return cls(people, wish, record, tuple(known), this)
 
-    def make(self, logit: NDArray[np.float64], window: Window) -> Outcome:
+    def make(
+        self, logit: NDArray[np.float64], window: Window, *, pairs_per_cluster: float | None = None
+    ) -> Outcome:
         """Put the try on record, and test the thresholds.
 
         Args:
             logit: The bundle's logits of the labelled pairs, float64 `[n]`, finite.
             window: The traffic.
+            pairs_per_cluster: See `guarantee.grid`.
 
         Returns:
             Thresholds, and what is promised.
@@ -107,7 +110,13 @@ class Attempt:
             DataRefused: The record cannot be kept.
         """
         people, wish = self.people, self.wish
-        fresh = grid(window.logit, window.cluster, wish.promise, people.n_clusters)
+        fresh = grid(
+            window.logit,
+            window.cluster,
+            wish.promise,
+            people.n_clusters,
+            pairs_per_cluster=pairs_per_cluster,
+        )
         this, tries = replace(self.this, thresholds=fresh.tolist()), self.known
         if len(fresh):
             tries = begin(self.record, this, self.known)

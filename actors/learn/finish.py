@@ -154,7 +154,9 @@ def finish(
     )
     logit, window = _logits(draft, parts, source), _window(draft, texts)
     calibration = (fit_isotonic if order.isotonic else fit_platt)(logit[Role.MAP], parts[Role.MAP].severe)
-    outcome = attempt.make(logit[Role.THRESHOLD], window)
+    outcome = attempt.make(
+        logit[Role.THRESHOLD], window, pairs_per_cluster=_per_cluster(count(parts[Role.MAP]))
+    )
     judged = Judged.of(parts[Role.TEST], logit[Role.TEST])
     evaluation = evaluate(judged, outcome.policy, calibration, cap=order.wish.cap)
     manifest = replace(
@@ -207,7 +209,11 @@ def renew(
         known=() if proving.fresh else tries_of(parent),
     )
     logit, window = _logits(parent, parts, source), _window(parent, traffic)
-    outcome = attempt.make(logit[Role.THRESHOLD], window)
+    outcome = attempt.make(
+        logit[Role.THRESHOLD],
+        window,
+        pairs_per_cluster=_pairs_of_each(proving.people) or _per_cluster(parent.manifest.roles.get(Role.MAP)),
+    )
     calibration = parent.manifest.calibration
     judged = Judged.of(parts.get(Role.TEST, proving.people), logit.get(Role.TEST, logit[Role.THRESHOLD]))
     evaluation = None
@@ -254,6 +260,16 @@ def draw(judged: Judged, policy: Policy, calibration: CalibrationMap) -> dict[st
 def count(people: People) -> RoleCount:
     """How many pairs, severe ones and clusters there are."""
     return RoleCount(len(people), int(people.severe.sum()), people.n_clusters)
+
+
+def _per_cluster(role: RoleCount | None) -> float | None:
+    return role.n_pairs / role.n_clusters if role is not None and role.n_clusters else None
+
+
+def _pairs_of_each(people: People) -> float | None:
+    """How many pairs of each cluster were labelled, if equally many: then that was settled beforehand."""
+    sizes = np.unique(people.cluster, return_counts=True)[1]
+    return float(sizes[0]) if sizes.min() == sizes.max() else None
 
 
 def refuse_existing(folder: Path) -> None:

@@ -133,7 +133,14 @@ class Proof:
         return accepted[-1] if accepted else None
 
 
-def grid(logit: ArrayLike, cluster: ArrayLike, promise: Promise, n_clusters: int) -> NDArray[np.float64]:
+def grid(
+    logit: ArrayLike,
+    cluster: ArrayLike,
+    promise: Promise,
+    n_clusters: int,
+    *,
+    pairs_per_cluster: float | None = None,
+) -> NDArray[np.float64]:
     """Thresholds to try, from traffic without labels or from the role that the map was fitted on.
 
     The strictest is where the labelled clusters can be expected to hold enough prunes for a proof without an
@@ -145,17 +152,23 @@ def grid(logit: ArrayLike, cluster: ArrayLike, promise: Promise, n_clusters: int
         cluster: Anything that tells their clusters apart, `[m]`.
         promise: What is to be proven.
         n_clusters: Labelled clusters that it will be proven with.
+        pairs_per_cluster: How many pairs a labelled cluster holds on average, by labels other than those of the
+            proof; None: as many as one holds here. A window of traffic may hold a tenth or ten times as many, and
+            a start that does not heed it comes too late or too early.
 
     Returns:
         Float64 `[at most N_THRESHOLDS]`, descending; empty where so few clusters can prove nothing.
     """
     traffic = Labelled.of(logit, np.zeros(np.shape(logit), np.bool_), cluster)
     ordered = np.sort(traffic.logit)[::-1]
+    size = len(traffic.logit) / traffic.n_clusters
+    scale = 1.0 if pairs_per_cluster is None else pairs_per_cluster / size
     start = next(
         (
             threshold
             for threshold, pruned, _ in counts(traffic, _spaced(ordered, 1, 4 * N_THRESHOLDS))
-            if np.minimum(pruned, promise.cap).mean() / promise.cap * n_clusters >= promise.clusters_to_start
+            if np.minimum(scale * pruned, promise.cap).mean() / promise.cap * n_clusters
+            >= promise.clusters_to_start
         ),
         None,
     )

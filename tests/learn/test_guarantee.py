@@ -123,6 +123,23 @@ def test_the_grid_begins_where_the_labelled_clusters_can_be_expected_to_hold_eno
     assert grid(logit, cluster, PROMISE, n_clusters=80).size == 0
 
 
+@pytest.mark.parametrize("labelled", [5, 20])
+@pytest.mark.parametrize("traffic", [1, 5, 20, 200])
+def test_what_can_be_proven_does_not_hang_on_how_many_pairs_of_a_cluster_the_traffic_holds(labelled, traffic):
+    """With ten times as many as were labelled, or a tenth, the first trial failed, and nothing was promised."""
+    rng = np.random.default_rng(0)
+
+    def drawn(n, size):
+        logit = rng.normal(size=n * size) + np.repeat(0.7 * rng.normal(size=n), size)
+        severe = rng.random(n * size) < 1 / (1 + np.exp(-6 * (logit - 0.2)))
+        return Labelled(logit, severe, np.repeat(np.arange(n), size), n)
+
+    seen = drawn(40_000 // traffic, traffic)
+    thresholds = grid(seen.logit, seen.cluster, PROMISE, 500, pairs_per_cluster=labelled)
+    proven = drawn(500, labelled)
+    assert (proven.logit >= prove(proven, PROMISE, thresholds).threshold).mean() > 0.25
+
+
 def test_a_promise_is_kept_where_whole_clusters_are_misread():
     """Precision 0.85 against a target of 0.9: with 1,200 pairs, but no more than 150 observations."""
     promise, broken = Promise(0.9, 0.95), 0
