@@ -128,9 +128,9 @@ def demo_bundle() -> Bundle:
     return Bundle.open(build_demo_bundle(cache_folder() / "bundles"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """Torch has one thread: for so small a model others only wait for each other."""
+    """Torch has one thread in a module: for so small a model others only wait for each other."""
     import torch
 
     before = torch.get_num_threads()

@@ -34,7 +34,7 @@ def plan(tiny_encoder):
 
 
 @pytest.fixture(scope="module")
-def whole(of, plan, tmp_path_factory):
+def whole(of, plan, tmp_path_factory, one_thread):
     """What comes of a run that nobody interrupts."""
     folder = tmp_path_factory.mktemp("fitted") / "whole"
     fit(of, folder, plan)
