@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.bundle import Bundle
-from actors.errors import DataRefused, TrainingStopped
+from actors.errors import BundleProblem, DataRefused, TrainingStopped
 from actors.files import file_digest
 from actors.learn.audit import audit, refuse_unless_accepted
 from actors.learn.base import check_base
@@ -170,7 +170,7 @@ def _refuse_too_little(sample: Sample, plan: Plan, source: str) -> None:
     for role in (Role.TRAIN, Role.MAP, Role.THRESHOLD, Role.TEST):
         people = sample.people(role)
         n, n_severe = len(people), int(people.severe.sum())
-        if not n or (role is not Role.THRESHOLD and not 0 < n_severe < n):
+        if not n or (role in {Role.TRAIN, Role.MAP} and not 0 < n_severe < n):
             problem = (
                 f"the role {role} has {n} pairs that people have settled, {n_severe} of them severe; label more, "
                 "or draw the roles anew (labels.seed)"
@@ -219,6 +219,9 @@ def _states(out: Path, begun: str, *, resume: bool) -> Iterator[Path]:
         raise DataRefused(str(states), problem)
     try:
         states.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BundleProblem(str(out), f"nothing can be written there: {error.strerror or error}") from error
+    try:
         with _alone(states):
             _write_whole(note, begun)
             try:

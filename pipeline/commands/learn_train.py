@@ -63,19 +63,23 @@ def train(
 def _bars() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
     """A bar for each stage, on standard error; the one before is over when the next begins."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    progress = Progress(*columns, console=Console(stderr=True))
 
-        def on_stage(name: str) -> Callable[[int, int], None]:
-            _close(progress)
-            task = progress.add_task(_STAGES.get(name, name), total=None)
+    def on_stage(name: str) -> Callable[[int, int], None]:
+        _close(progress)
+        progress.start()
+        task = progress.add_task(_STAGES.get(name, name), total=None)
 
-            def on_step(done: int, total: int) -> None:
-                progress.update(task, completed=done, total=total)
+        def on_step(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
 
-            return on_step
+        return on_step
 
+    try:
         yield on_stage
         _close(progress)
+    finally:
+        progress.stop()
 
 
 def _close(progress: Progress) -> None:
