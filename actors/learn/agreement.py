@@ -154,7 +154,7 @@ def compare_judges(sample: Sample) -> tuple[Judge, ...]:
         few = place < MOST_JUDGES
         found.append(
             Judge(
-                name=one_line(name) or "the judge",
+                name=one_line(name) or "without a name",
                 n_labels=n,
                 n_overlap=len(pairs),
                 n_severe=n_severe,

@@ -125,8 +125,8 @@ class Settled:
     pair: NDArray[np.int64]
     """Places in `Labels.pairs`, int64 `[m]`, ascending."""
     severe: NDArray[np.bool_]
-    """What settles the pair: the last adjudicated row, else the majority; a tie is not severe, as who prunes
-    needs more than a doubt. Bool `[m]`."""
+    """What settles the pair: the last adjudicated row, else the majority of annotators, each by the last word; a tie
+    is not severe, as who prunes needs more than a doubt. Bool `[m]`."""
     share_severe: NDArray[np.float64]
     """Share of the annotators that say severe, float64 `[m]`: what is learned from."""
     random: NDArray[np.bool_]
@@ -323,7 +323,8 @@ def _settle(labels: Labels) -> Settled:
     for place in pair:
         said = opinions[place]
         last = [row.p_severe for row in said if row.adjudicated][-1:]
-        opinion = last or [row.p_severe for row in said]
+        of_each = {row.annotator or i: row.p_severe for i, row in enumerate(said)}
+        opinion = last or [*of_each.values()]
         mean = math.fsum(opinion) / len(opinion)
         severe.append(mean > 0.5)
         share.append(mean)

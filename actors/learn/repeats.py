@@ -31,7 +31,8 @@ class Repeats:
     """What is there more than once."""
 
     labels: int
-    """Rows in which somebody says again what to think of a pair; of each, the last counts."""
+    """Rows in which somebody says again what to think of a pair. Of each person the last counts; people without a
+    name count as many."""
     same: Listed
     """Groups of pairs with equal texts, but for case and blanks."""
     near: Listed

@@ -75,6 +75,17 @@ def test_the_majority_of_people_settles_a_pair_and_a_tie_is_not_severe(written, 
     assert settled.share_severe[0] == pytest.approx(share)
 
 
+def test_of_a_person_who_spoke_twice_the_last_word_counts_once(written):
+    """The share that is learned from counted both, while agreement counted one."""
+    again = ({"level": "bad"}, {"name": "b"}, {"level": "bad"}, {"level": "bad"})
+    settled = read_labels(written(*again), COLUMNS, RUBRIC).settled
+    assert (settled.severe.tolist(), settled.share_severe.tolist()) == ([False], [0.5])
+
+    nameless = read_labels(written(*(row | {"name": None} for row in again)), COLUMNS, RUBRIC).settled
+    assert settled.pair.tolist() == nameless.pair.tolist()
+    assert nameless.share_severe.tolist() == [0.75]
+
+
 def test_an_adjudicated_row_settles_a_pair_against_any_majority(written):
     rows = [{"level": "bad", "name": "a"}, {"level": "bad", "name": "b"}, {"level": "good", "final": True}]
     settled = read_labels(written(*rows, {"t": "Lamp"}), COLUMNS, RUBRIC).settled
