@@ -125,8 +125,8 @@ class Settled:
     pair: NDArray[np.int64]
     """Places in `Labels.pairs`, int64 `[m]`, ascending."""
     severe: NDArray[np.bool_]
-    """What settles the pair: the last adjudicated row, else the majority of annotators, each by the last word; a tie
-    is not severe, as who prunes needs more than a doubt. Bool `[m]`."""
+    """What settles the pair: the last adjudicated row, else the majority of annotators, each by the last
+    word; a tie is not severe, as who prunes needs more than a doubt. Bool `[m]`."""
     share_severe: NDArray[np.float64]
     """Share of the annotators that say severe, float64 `[m]`: what is learned from."""
     random: NDArray[np.bool_]
