@@ -121,9 +121,9 @@ class Attempt:
         if len(fresh):
             tries = begin(self.record, this, self.known)
         labelled = Labelled.of(logit, people.severe, people.cluster)
-        decision = decide(
-            labelled, window.logit, window.cluster, wish, thresholds=this.thresholds_among(tries)
-        )
+        # Without a threshold of its own it is no try, and so must not look at labels with those of another.
+        thresholds = this.thresholds_among(tries) if len(fresh) else fresh
+        decision = decide(labelled, window.logit, window.cluster, wish, thresholds=thresholds)
         return Outcome(decision, tries)
 
 

@@ -212,6 +212,25 @@ def test_a_window_that_leaves_no_threshold_to_try_is_no_try(draft, tmp_path):
     assert not record.exists()
 
 
+def test_too_few_clusters_are_not_tested_at_the_thresholds_of_an_earlier_try(draft, tmp_path):
+    """The look would have been on no record."""
+    sample, twice = sampled(), replace(WISH, n_tries=2)
+    parent = finish(draft, sample, Order(tmp_path / "parent", twice)).bundle
+    dev_and_map = [sample.labels.pairs[i] for i in np.flatnonzero(np.isin(sample.role, ["dev", "map"]))]
+    few = labels(sample.people(Role.THRESHOLD).query[::6][:10].tolist())
+    done = renew(
+        parent,
+        to_prove(parent, few),
+        Order(tmp_path / "child", twice),
+        Traffic(dev_and_map, "traffic"),
+        data={},
+        source="labels",
+    )
+
+    assert done.decision.proof.trials == ()
+    assert not done.decision.promised
+
+
 def test_a_try_beyond_the_plan_leaves_no_bundle_and_is_refused_before_anything_is_scored(
     draft, tmp_path, monkeypatch
 ):
