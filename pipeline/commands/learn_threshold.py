@@ -55,7 +55,10 @@ def threshold(  # noqa: PLR0913 - one parameter per option: typer reads the comm
         int | None, typer.Option(min=1, help="Bundles, targets and windows that will be tried, in all.")
     ] = None,
     record: Annotated[
-        Path | None, typer.Option(help="File that holds the tries on these labels.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="File that holds the tries on these labels; by default policy.record.", show_default=False
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -89,7 +92,7 @@ def threshold(  # noqa: PLR0913 - one parameter per option: typer reads the comm
     done = renew(
         parent,
         proving,
-        Order(out, wish, record),
+        Order(out, wish, record or settings.policy.record),
         Traffic.read(window, columns),
         data={path.name: file_digest(path) for path in paths},
         source=source,

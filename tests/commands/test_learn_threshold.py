@@ -84,6 +84,13 @@ def test_a_try_beyond_the_plan_is_refused_and_leaves_no_bundle(tmp_path, words):
     assert [one["target"] for one in tries] == [0.8, 0.7]
 
 
+def test_the_record_of_the_settings_is_kept_where_no_option_names_one(tmp_path, words):
+    record = ("--set", f"policy.record={tmp_path / 'tries.jsonl'}", "--out")
+
+    assert run(*words, *record, tmp_path / "a").exit_code == 0
+    assert isinstance(run(*words[:-1], 0.7, *record, tmp_path / "b").exception, TriesSpent)
+
+
 def test_labels_that_the_bundle_has_used_otherwise_are_refused(tmp_path, words):
     label_file(words[1], labels([*NEW, *every()[:20]]))
     assert "20 train, 120 unknown" in str(run(*words, "--out", tmp_path / "child").exception)
