@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -202,8 +202,14 @@ def _fitted(sample: Sample, states: Path, plan: Plan, on_stage: OnStage | None) 
 
 def _begun_with(settings: LearnSettings, data: Mapping[str, str]) -> str:
     """Names what the model is learned from: the policy may be another when a run goes on."""
-    chosen = settings.model_dump(mode="json", exclude={"policy": True, "labels": {"accept"}})
-    return hashlib.sha256(json.dumps([chosen, data, code_digest()], sort_keys=True).encode()).hexdigest()
+    chosen = settings.model_dump(exclude={"policy": True, "labels": {"accept"}})
+    text = json.dumps([chosen, data, code_digest()], sort_keys=True, default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: object) -> object:
+    """The levels that are severe are a set, and a set has another order in each process."""
+    return sorted(value) if isinstance(value, Set) else str(value)
 
 
 @contextmanager

@@ -89,12 +89,14 @@ def test_equal_settings_give_an_equal_bundle(made, settings, tmp_path):
     assert again.finished.bundle.digest == made.finished.bundle.digest
 
 
-def test_files_of_equal_names_are_both_recorded(settings, label_file, tmp_path):
-    other = tmp_path / label_file.name
-    lines = label_file.read_text().splitlines(keepends=True)
-    other.write_text("".join(lines[:4]).replace("ann", "cat"))
-    found = train(settings("recipe.epochs=1", paths=(label_file, other)), tmp_path / "made")
-    assert {*found.finished.bundle.manifest.data} == {"labels.jsonl", "labels.jsonl (2)"}
+def test_files_of_equal_names_are_both_recorded(tmp_path):
+    paths = [tmp_path / folder / "labels.jsonl" for folder in ("one", "two", "three")]
+    for number, path in enumerate(paths):
+        path.parent.mkdir()
+        path.write_text(str(number))
+    found = training._digests(paths)
+    assert [*found] == ["labels.jsonl", "labels.jsonl (2)", "labels.jsonl (3)"]
+    assert len({*found.values()}) == 3
 
 
 def test_known_roles_stay(made, settings, tmp_path):
@@ -215,13 +217,23 @@ def stopping(stage="labels", after=0.5):
     return on_stage
 
 
+def interrupted(settings, out):
+    with pytest.raises(Interrupted):
+        train(settings(), out, on_stage=stopping())
+    assert not out.exists()
+    return out
+
+
 @pytest.fixture
 def out(settings, tmp_path):
     """Where a run was interrupted."""
-    with pytest.raises(Interrupted):
-        train(settings(), tmp_path / "out", on_stage=stopping())
-    assert not (tmp_path / "out").exists()
-    return tmp_path / "out"
+    return interrupted(settings, tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def left(settings, tmp_path_factory, one_thread):
+    """The same, for tests that only read."""
+    return interrupted(settings, tmp_path_factory.mktemp("bundles") / "left")
 
 
 def test_an_interrupted_run_is_gone_on_with_when_that_is_said(made, settings, out):
@@ -237,17 +249,17 @@ def test_an_interrupted_run_is_gone_on_with_when_that_is_said(made, settings, ou
 
 
 @pytest.mark.parametrize("change", ["recipe.seed=1", "model.prior=false", "labels.seed=1"])
-def test_a_run_with_other_settings_does_not_go_on_with_it(settings, out, change):
+def test_a_run_with_other_settings_does_not_go_on_with_it(settings, left, change):
     with pytest.raises(DataRefused, match="begun with other settings, labels or code"):
-        train(settings(change), out, resume=True)
-    assert states_beside(out).exists()
+        train(settings(change), left, resume=True)
+    assert (states_beside(left) / "labels").exists()
 
 
-def test_a_run_with_other_labels_does_not_go_on_with_it(settings, label_file, out, tmp_path):
+def test_a_run_with_other_labels_does_not_go_on_with_it(settings, label_file, left, tmp_path):
     more = tmp_path / label_file.name
     more.write_text(label_file.read_text() + label_file.read_text().splitlines(keepends=True)[0])
     with pytest.raises(DataRefused, match="begun with other settings, labels or code"):
-        train(settings(paths=[more]), out, resume=True)
+        train(settings(paths=[more]), left, resume=True)
 
 
 def test_a_run_with_another_policy_goes_on_with_the_same_model(made, settings, out):
@@ -256,11 +268,16 @@ def test_a_run_with_another_policy_goes_on_with_the_same_model(made, settings, o
     assert same(found.path, made.finished.bundle.path)
 
 
-def test_only_one_run_is_at_work_on_the_same_states(settings, out):
-    with (states_beside(out) / "lock").open("w") as lock:
+def test_the_order_of_a_set_is_no_other_setting():
+    """It is another one in each process; a run whose rubric has several severe levels could not go on."""
+    assert training._plain(frozenset({"c", "a", "b"})) == ["a", "b", "c"]
+
+
+def test_only_one_run_is_at_work_on_the_same_states(settings, left):
+    with (states_beside(left) / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(DataRefused, match="another run is at work there"):
-            train(settings(), out, resume=True)
+            train(settings(), left, resume=True)
 
 
 def test_a_run_that_was_stopped_before_it_had_done_anything_is_none(settings, tmp_path):
@@ -268,7 +285,7 @@ def test_a_run_that_was_stopped_before_it_had_done_anything_is_none(settings, tm
     states.mkdir()
     (states / "begun.json").write_text('"half')
     (states / "lock").touch()
-    assert train(settings(), tmp_path / "out").finished.bundle.path.exists()
+    interrupted(settings, tmp_path / "out")
 
 
 def test_what_was_learned_is_not_learned_again_where_only_the_end_failed(

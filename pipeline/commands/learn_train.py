@@ -79,7 +79,8 @@ def _bars() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
         yield on_stage
         _close(progress)
     finally:
-        progress.stop()
+        if progress.tasks:
+            progress.stop()
 
 
 def _close(progress: Progress) -> None:
