@@ -23,6 +23,7 @@ from actors.learn.audit import audit, refuse_unless_accepted
 from actors.learn.base import check_base
 from actors.learn.distilled import Cost, cost_of, unseen_by
 from actors.learn.draft import Told, code_digest, write_draft
+from actors.learn.eligible import refuse_learned
 from actors.learn.finish import Finished, Order, Traffic, finish, refuse_existing
 from actors.learn.fit import Fitted, OnStage, Plan, fit
 from actors.learn.labels import read_labels
@@ -95,13 +96,14 @@ def train(
     plan = _plan(settings)
     source = ", ".join(map(str, paths))
     known = settings.labels.known
+    earlier = None if known is None else Bundle.open(local_bundle(known))
     labels = read_labels(paths, settings.labels.columns, settings.labels.rubric)
     sample = Sample.of(
         labels,
         settings.model.template,
         shares=settings.labels.shares,
         seed=settings.labels.seed,
-        known=None if known is None else read_roles(Bundle.open(local_bundle(known)).path),
+        known=None if earlier is None else read_roles(earlier.path),
         source=source,
     )
     found = audit(labels, sample, shares=settings.labels.shares, source=source)
@@ -134,7 +136,7 @@ def train(
         order = Order(
             out, settings.policy.wish, settings.policy.record, settings.policy.isotonic, settings.model.base
         )
-        finished = finish(draft, sample, order, window, source=source)
+        finished = finish(draft, sample, order, window, earlier=earlier, source=source)
         shutil.rmtree(states)
     return Trained(finished, fitted, cost, tuple(sorted(accepted)))
 
@@ -176,7 +178,9 @@ def _refuse_too_little(sample: Sample, plan: Plan, source: str) -> None:
                 "or draw the roles anew (labels.seed)"
             )
             raise DataRefused(source, problem)
+    refuse_learned(Path(plan.base), sample)
     if plan.teacher.kind is TeacherKind.BUNDLE:
+        refuse_learned(Path(plan.teacher.source or ""), sample)
         unseen_by(Path(plan.teacher.source or ""), sample)
 
 

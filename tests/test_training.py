@@ -347,6 +347,15 @@ def test_a_disk_that_is_full_at_the_end_leaves_no_half_bundle(settings, tmp_path
 # Who teaches
 
 
+def test_a_teacher_with_other_roles_is_refused_before_it_teaches(made, settings, tmp_path):
+    """Its student would have learned, by what it says, the labels that the student's promise rests on."""
+    teacher = made.finished.bundle.path
+    for learned in (f"teacher={{kind: bundle, source: {teacher}}}", f"model.base={teacher}"):
+        with pytest.raises(DataRefused, match="it has learned from queries that are to judge here"):
+            train(settings(learned, "labels.seed=5"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_bundle_teaches_a_smaller_student_and_the_difference_is_told(made, settings, tmp_path):
     teacher = made.finished.bundle
     small = tiny_encoder_folder(tmp_path / "small", width=8)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -144,6 +145,35 @@ def to_prove(bundle: Bundle, labels: Labels, *, source: str = "labels") -> Provi
         test=test if test is not None and len(test) else None,
         roles=Roles(recorded | dict(known.by_query if known is not None else {})),
     )
+
+
+def refuse_learned(folder: Path, sample: Sample) -> None:
+    """Refuse to learn from a model that learned the labels which are to judge here, or to prove thresholds.
+
+    What it learned it hands on, so that a promise would rest on labels that the new model has as good as seen. A
+    folder that records no roles is believed.
+
+    Args:
+        folder: Of a bundle that teaches, or of the encoder that is fine-tuned.
+        sample: All labels, with the student's roles.
+
+    Raises:
+        BundleProblem: The roles in it cannot be read.
+        DataRefused: It learned from some of these queries, or from ones like them.
+    """
+    known = read_roles(folder)
+    if known is None:
+        return
+    before = known.inherit(sample.query, sample.cluster)
+    kept = np.flatnonzero(np.isin(sample.role, [Role.MAP, Role.THRESHOLD, Role.TEST]))
+    learned = np.array([i for i in kept.tolist() if before[i] in {Role.TRAIN, Role.DEV}], np.int64)
+    if len(learned):
+        raise DataRefused(
+            str(folder),
+            f"it has learned from queries that are to judge here, or to prove thresholds: "
+            f"{_counted(sample, before, learned)}. Let all queries keep the roles that they had there "
+            f"(labels.known: {folder}), or learn from a model that never saw them",
+        )
 
 
 def _everything(bundle: Bundle, labels: Labels, source: str) -> People:

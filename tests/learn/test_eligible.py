@@ -7,9 +7,10 @@ import pytest
 from actors.bundle import Bundle, write_bundle
 from actors.calibration import PlattMap
 from actors.errors import DataRefused
-from actors.learn.eligible import to_judge, to_prove, unused_by
+from actors.learn.eligible import refuse_learned, to_judge, to_prove, unused_by
 from actors.learn.labels import Labels, Sampling
 from actors.learn.roles import Role, Roles, digest
+from actors.learn.sample import Sample
 from actors.manifest import Manifest, ReferenceScores
 from actors.pairs import PairTemplate
 from actors.policy import Policy
@@ -165,3 +166,16 @@ def test_thresholds_never_rest_on_pairs_that_a_score_chose(bundle):
 
     with pytest.raises(DataRefused, match="of a probability sample"):
         to_prove(bundle, mixed)
+
+
+@pytest.mark.parametrize("role", [Role.MAP, Role.THRESHOLD, Role.TEST])
+def test_a_teacher_that_learned_what_judges_its_student_is_refused(bundles, role):
+    """It would hand on the labels that the promise rests on."""
+    taught, one_of_them = labels(every()), QUERIES[Role.DEV][0]
+    same = Roles({digest(query): has for has, queries in QUERIES.items() for query in queries})
+    other = Roles({**same.by_query, digest(one_of_them): role})
+
+    refuse_learned(bundles[0].path, Sample.of(taught, PairTemplate(), known=same))
+    refuse_learned(bundles[1].path, Sample.of(taught, PairTemplate(), known=other))
+    with pytest.raises(DataRefused, match=r"or to prove thresholds: 1 dev\. Let all queries keep"):
+        refuse_learned(bundles[0].path, Sample.of(taught, PairTemplate(), known=other))
