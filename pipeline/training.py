@@ -49,7 +49,7 @@ class Trained:
     cost: Cost | None
     """What the student lost against its teacher; None where no bundle taught it."""
     accepted: tuple[str, ...]
-    """Kinds of problems that were let pass."""
+    """Kinds of problems that were found, and let pass."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, without NaN."""
@@ -109,6 +109,7 @@ def train(
     found = audit(labels, sample, shares=settings.labels.shares, source=source)
     accepted = {*settings.labels.accept, *accept}
     refuse_unless_accepted(found, accepted)
+    let_pass = tuple(sorted({one.kind.value for one in found.blocking} & accepted))
     traffic = settings.policy.traffic
     window = None if traffic is None else Traffic.read(traffic, settings.labels.columns)
     _refuse_too_little(sample, plan, source)
@@ -124,7 +125,7 @@ def train(
             rubric=labels.rubric,
             origin=f"{len(labels.rows):,} labels from {', '.join(data)}",
             data=data,
-            training=fitted.to_json() | {"accepted": sorted(accepted & {one.kind for one in found.blocking})},
+            training=fitted.to_json() | {"accepted": [*let_pass]},
         )
         shutil.rmtree(states / "draft", ignore_errors=True)
         draft = write_draft(states / "draft", states / _MODEL_FOLDER, told)
@@ -138,7 +139,7 @@ def train(
         )
         finished = finish(draft, sample, order, window, earlier=earlier, source=source)
         shutil.rmtree(states)
-    return Trained(finished, fitted, cost, tuple(sorted(accepted)))
+    return Trained(finished, fitted, cost, let_pass)
 
 
 def states_beside(out: Path) -> Path:

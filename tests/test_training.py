@@ -15,6 +15,7 @@ from actors import bundle
 from actors.bundle import Bundle
 from actors.errors import BundleProblem, DataRefused, TrainingStopped
 from actors.learn import finetune
+from actors.learn.problems import Kind
 from actors.learn.roles import Role, digest, read_roles
 from pipeline import training
 from pipeline.errors import SettingsError
@@ -193,7 +194,8 @@ def test_what_the_audit_finds_is_mended_or_accepted_by_name(settings, tmp_path):
     kinds = [word for word in said.split("with ")[-1].split() if word != "--accept"]
     assert kinds
     refused(settings(paths=[path]), tmp_path / "out", DataRefused, "not fit", accept=["no_overlap"])
-    found = train(settings(paths=[path]), tmp_path / "out", accept=kinds)
+    found = train(settings(paths=[path]), tmp_path / "out", accept=[*Kind])
+    assert [*found.accepted] == sorted(kinds)
     assert found.finished.bundle.manifest.metrics["training"]["accepted"] == sorted(kinds)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from rich.text import Text
 from actors.bundle import Bundle
 from actors.errors import DataRefused
 from pipeline.bundles import local_bundle
-from pipeline.commands.options import Config, Json, Overrides, train_extra
+from pipeline.commands.options import Config, Json, Overrides, accepted_kinds, train_extra
 from pipeline.errors import DataUnusable
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def audit(
     paths = tuple(data or settings.labels.paths)
     if not paths:
         raise typer.BadParameter("name a file of labels, or set labels.paths", param_hint="DATA")
-    accepted = _kinds(accept or (), settings)
+    accepted = accepted_kinds(accept or (), settings)
     labels = read_labels(paths, settings.labels.columns, settings.labels.rubric)
     source = ", ".join(map(str, paths))
     sample, why_no_roles = _sample(labels, settings, source)
@@ -100,19 +100,6 @@ def audit(
         _show(found)
     if found.standing:
         raise typer.Exit(EXIT_BLOCKED)
-
-
-def _kinds(accept: Sequence[str], settings: LearnSettings) -> set[str]:
-    """What is accepted, on the command line or in the settings; each the name of a kind."""
-    from actors.learn.problems import Kind  # noqa: PLC0415
-
-    known = {kind.value for kind in Kind}
-    problem = f"no such kind of problem; there are {', '.join(sorted(known))}"
-    if not known.issuperset(accept):
-        raise typer.BadParameter(problem, param_hint="--accept")
-    if not known.issuperset(settings.labels.accept):
-        raise settings.refuse("labels.accept", problem)
-    return {*accept, *settings.labels.accept}
 
 
 def _sample(labels: Labels, settings: LearnSettings, source: str) -> tuple[Sample, tuple[str, ...]]:

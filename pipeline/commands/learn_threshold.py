@@ -18,12 +18,17 @@ from actors.files import file_digest
 from actors.learn.evaluate import TITLES
 from actors.learn.threshold import Decision, Wish
 from pipeline.bundles import local_bundle
-from pipeline.commands.options import Config, Json, Overrides, log_to_stderr, train_extra
+from pipeline.commands.options import (
+    EXIT_NOTHING_PROMISED,
+    Config,
+    Json,
+    Overrides,
+    log_to_stderr,
+    train_extra,
+)
 
 if TYPE_CHECKING:
     from actors.learn.finish import Finished
-
-EXIT_NOTHING_PROMISED = 1
 
 
 def threshold(  # noqa: PLR0913 - one parameter per option: typer reads the command line off the signature

@@ -14,12 +14,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.commands.options import Config, Json, Overrides, train_extra
+from pipeline.commands.options import (
+    EXIT_NOTHING_PROMISED,
+    Config,
+    Json,
+    Overrides,
+    accepted_kinds,
+    train_extra,
+)
 
 if TYPE_CHECKING:
     from pipeline.training import Trained
 
-EXIT_NOTHING_PROMISED = 1
 _STAGES = {"teacher": "imitating the teacher", "labels": "learning from labels"}
 
 
@@ -49,8 +55,9 @@ def train(
         from pipeline.learn_settings import load_learn  # noqa: PLC0415
         from pipeline.training import train as make  # noqa: PLC0415
     settings = load_learn(config, overrides or ())
+    accepted = accepted_kinds(accept or (), settings)
     with _bars() as on_stage:
-        done = make(settings, out, accept=accept or (), resume=resume, on_stage=on_stage)
+        done = make(settings, out, accept=accepted, resume=resume, on_stage=on_stage)
     if as_json:
         typer.echo(json.dumps(done.to_json(), allow_nan=False))
     else:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,12 @@ from actors.errors import ExtraMissing
 from pipeline.errors import SettingsError
 from pipeline.kafka.client import connection
 from pipeline.settings import Settings, load
+
+if TYPE_CHECKING:
+    from pipeline.learn_settings import LearnSettings
+
+EXIT_NOTHING_PROMISED = 1
+"""Of a command that made a bundle whose thresholds promise nothing."""
 
 Config = Annotated[
     Path | None,
@@ -61,6 +67,31 @@ def train_extra() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise ExtraMissing("train", str(error.name)) from error
+
+
+def accepted_kinds(accept: Sequence[str], settings: LearnSettings) -> set[str]:
+    """The kinds of problems that may pass, each the name of one. Needs the `train` extra.
+
+    Args:
+        accept: What each `--accept` gave.
+        settings: With those that are always accepted.
+
+    Returns:
+        Names of `problems.Kind`.
+
+    Raises:
+        BadParameter: `--accept` gave no kind.
+        SettingsError: `labels.accept` holds no kind.
+    """
+    from actors.learn.problems import Kind  # noqa: PLC0415
+
+    known = {kind.value for kind in Kind}
+    problem = f"no such kind of problem; there are {', '.join(sorted(known))}"
+    if not known.issuperset(accept):
+        raise typer.BadParameter(problem, param_hint="--accept")
+    if not known.issuperset(settings.labels.accept):
+        raise settings.refuse("labels.accept", problem)
+    return {*accept, *settings.labels.accept}
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:

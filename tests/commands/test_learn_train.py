@@ -17,6 +17,7 @@ from actors.bundle import Bundle
 from actors.errors import DataRefused
 from pipeline.commands.learn import app
 from pipeline.commands.learn_train import EXIT_NOTHING_PROMISED, _bars
+from pipeline.errors import SettingsError
 from tests.label_sets import by_people, labels, labels_file, pairs
 
 FOUND = pairs(60, 4)
@@ -87,6 +88,15 @@ def test_a_problem_that_is_accepted_by_no_one_ends_it(config, tmp_path):
     assert isinstance(ended.exception, DataRefused)
     assert "--accept" in str(ended.exception)
     assert [one.name for one in tmp_path.iterdir()] == ["labels.jsonl"]
+
+
+def test_an_unknown_kind_of_problem_is_refused_wherever_it_is_given(config, tmp_path):
+    """A misspelt one was taken, and stood among what was accepted."""
+    assert run("-c", config, "--accept", "luck", "--out", tmp_path / "made").exit_code == 2
+    ended = run("-c", config, "--set", "labels.accept=[luck]", "--out", tmp_path / "made")
+    assert isinstance(ended.exception, SettingsError)
+    assert "chance, clusters, leakage" in str(ended.exception)
+    assert [*tmp_path.iterdir()] == []
 
 
 def bars(capsys, *stages):
