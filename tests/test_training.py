@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from actors import bundle
@@ -328,6 +329,19 @@ def test_a_disk_that_is_full_in_the_middle_is_one_line_and_what_is_there_is_gone
     monkeypatch.setattr(finetune.CrossEncoderTrainer, "save_model", save)
     found = train(settings(), tmp_path / "out", resume=True)
     assert found.finished.bundle.digest == made.finished.bundle.digest
+
+
+def test_weights_that_do_not_fit_on_the_disk_are_one_line_though_there_is_room_for_less(
+    settings, tmp_path, monkeypatch
+):
+    """A file of 90 MB that failed leaves 50 MB free; it used to be taken for another error, a traceback."""
+
+    def full(*_args, **_given):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(finetune.CrossEncoderTrainer, "save_model", full)
+    with pytest.raises(TrainingStopped, match="No space left on device"):
+        train(settings(), tmp_path / "out")
 
 
 def test_a_disk_that_is_full_at_the_end_leaves_no_half_bundle(settings, tmp_path, monkeypatch):
