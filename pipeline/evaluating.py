@@ -21,7 +21,7 @@ from actors.learn.eligible import to_judge, unused_by
 from actors.learn.evaluate import Acting, Evaluation, Judged, compare, evaluate
 from actors.learn.finish import draw
 from actors.learn.guarantee import CAP
-from actors.learn.labels import Columns, read_labels
+from actors.learn.labels import Columns, Labels, read_labels
 from actors.learn.roles import Role, read_roles
 from actors.learn.sample import People
 from actors.policy import Policy
@@ -118,7 +118,7 @@ def measure(address: str, data: Data, *, against: str | None = None) -> Report:
     people = to_judge(bundle, labels, roles=data.roles, everything=data.everything, source=data.source)
     n_pairs = len(people)
     if other is not None:
-        people = _for_both(bundle, other, people, data)
+        people = _for_both(bundle, other, people, labels=labels, data=data)
     ours = _measure(bundle, people, data.source)
     theirs = None if other is None else _measure(other, people, data.source)
     found = {} if theirs is None else compare(ours.judged, theirs.judged.logit, (ours.acting, theirs.acting))
@@ -160,12 +160,12 @@ def refuse_existing(folder: Path) -> None:
         raise DataRefused(str(folder), "exists already; name a new folder for the report")
 
 
-def _for_both(bundle: Bundle, other: Bundle, people: People, data: Data) -> People:
+def _for_both(bundle: Bundle, other: Bundle, people: People, *, labels: Labels, data: Data) -> People:
     if other.manifest.rubric != bundle.manifest.rubric:
         raise DataRefused(
             str(other.path), "its rubric is another one, so that the two bundles do not say the same thing"
         )
-    left = unused_by(other, people, data.roles)
+    left = unused_by(other, people, labels, roles=data.roles, source=data.source)
     if not len(left):
         raise DataRefused(
             data.source,

@@ -85,20 +85,32 @@ def to_judge(
     return people
 
 
-def unused_by(other: Bundle, people: People, roles: Sequence[Role] = (Role.TEST,)) -> People:
+def unused_by(
+    other: Bundle,
+    people: People,
+    labels: Labels,
+    *,
+    roles: Sequence[Role] = (Role.TEST,),
+    source: str = "labels",
+) -> People:
     """Those of some pairs that may judge a second bundle as well.
 
     Args:
         other: The second bundle.
         people: Pairs that judge the first.
+        labels: All that they are of: also what only a judge labelled may be known to the second, and like them.
         roles: Roles in it whose pairs are taken, beside what it does not know.
+        source: Where the labels come from, for an error.
 
     Returns:
         The pairs; perhaps none.
+
+    Raises:
+        DataRefused: The second bundle's template cannot read a pair.
     """
-    known = read_roles(other.path) or Roles({})
-    before = known.inherit(people.query.tolist(), people.cluster)
-    return people.where(np.array([role is None or role in roles for role in before], np.bool_))
+    _, _, before = _sample(other, labels, Role.TRAIN, source)
+    may = [before[i] is None or before[i] in roles for i in people.pair.tolist()]
+    return people.where(np.array(may, np.bool_))
 
 
 def to_prove(bundle: Bundle, labels: Labels, *, source: str = "labels") -> Proving:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,23 @@ def labels(
             segment = segments[place % len(segments)]
             pairs.append(Pair({"text": query}, {"text": f"{number:.6f}"}, None, segment))
     return Labels(SEVERE_OR_NOT, tuple(pairs), tuple(rows))
+
+
+def together(*parts: Labels) -> Labels:
+    """Several as one; no pair is in two of them."""
+    pairs, rows = [], []
+    for part in parts:
+        rows += [replace(row, pair=row.pair + len(pairs)) for row in part.rows]
+        pairs += part.pairs
+    return Labels(SEVERE_OR_NOT, tuple(pairs), tuple(rows))
+
+
+def only(of: Labels, queries: Collection[str]) -> Labels:
+    """What is about these queries."""
+    kept = [place for place, pair in enumerate(of.pairs) if pair.query["text"] in queries]
+    now = {before: after for after, before in enumerate(kept)}
+    rows = tuple(replace(row, pair=now[row.pair]) for row in of.rows if row.pair in now)
+    return Labels(of.rubric, tuple(of.pairs[place] for place in kept), rows)
 
 
 def said(

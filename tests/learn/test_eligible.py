@@ -8,14 +8,14 @@ from actors.bundle import Bundle, write_bundle
 from actors.calibration import PlattMap
 from actors.errors import DataRefused
 from actors.learn.eligible import refuse_learned, to_judge, to_prove, unused_by
-from actors.learn.labels import Labels, Sampling
+from actors.learn.labels import Sampling, Source
 from actors.learn.roles import Role, Roles, digest
 from actors.learn.sample import Sample
 from actors.manifest import Manifest, ReferenceScores
 from actors.pairs import PairTemplate
 from actors.policy import Policy
 from actors.rubric import SEVERE_OR_NOT
-from tests.learn.labelled import labels, words
+from tests.learn.labelled import labels, together, words
 from tests.model_folders import model_stand_in
 
 QUERIES = dict(zip(Role, ([*words(50)[10 * i : 10 * i + 10]] for i in range(5)), strict=True))
@@ -53,14 +53,6 @@ def bundle(bundles) -> Bundle:
 
 def every():
     return [query for queries in QUERIES.values() for query in queries]
-
-
-def together(*parts: Labels) -> Labels:
-    pairs, rows = [], []
-    for part in parts:
-        rows += [replace(row, pair=row.pair + len(pairs)) for row in part.rows]
-        pairs += part.pairs
-    return Labels(SEVERE_OR_NOT, tuple(pairs), tuple(rows))
 
 
 def test_only_the_role_test_judges_unless_another_is_named(bundle):
@@ -114,11 +106,27 @@ def test_what_one_bundle_was_judged_by_may_be_what_another_learned_from(bundles,
     turned = {digest(query): Role.TRAIN for query in QUERIES[Role.TEST][:4]}
     files = {"roles.json": Roles(turned).to_bytes()}
     other = write_bundle(tmp_path / "other", model_folder=bundles[0].path, manifest=MANIFEST, files=files)
-    people = to_judge(bundles[0], labels(every()))
+    these = labels(every())
+    people = to_judge(bundles[0], these)
 
-    assert set(unused_by(other, people).query) == set(QUERIES[Role.TEST][4:])
-    assert len(unused_by(other, people, (Role.TRAIN,))) == len(people)
-    assert len(unused_by(bundles[1], people)) == len(people)
+    assert set(unused_by(other, people, these).query) == set(QUERIES[Role.TEST][4:])
+    assert len(unused_by(other, people, these, roles=(Role.TRAIN,))) == len(people)
+    assert len(unused_by(bundles[1], people, these)) == len(people)
+
+
+def test_what_the_other_bundle_knows_of_a_judge_alone_is_found_too(bundles, tmp_path):
+    """A query that was like one which it learned from judged it, as long as no person had labelled that one."""
+    test = QUERIES[Role.TEST]
+    learned = f"{test[0]}s"
+    files = {"roles.json": Roles({digest(learned): Role.TRAIN}).to_bytes()}
+    other = write_bundle(tmp_path / "other", model_folder=bundles[0].path, manifest=MANIFEST, files=files)
+    judged = labels([learned])
+    judged = replace(judged, rows=tuple(replace(row, source=Source.JUDGE) for row in judged.rows))
+    these = together(labels(test), judged)
+    people = to_judge(bundles[1], these, everything=True)
+
+    assert set(people.query) == set(test)
+    assert set(unused_by(other, people, these).query) == set(test[1:])
 
 
 def test_thresholds_rest_on_their_role_and_the_role_test_is_there_to_judge(bundle):
