@@ -6,6 +6,8 @@ threshold to try looks at no label, and is no try.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,7 +18,6 @@ from numpy.typing import NDArray
 from actors.bundle import Bundle
 from actors.errors import BundleProblem
 from actors.learn.guarantee import Labelled, grid
-from actors.learn.roles import digest
 from actors.learn.sample import People
 from actors.learn.threshold import Decision, Wish, decide
 from actors.learn.tries import Try, begin, check, scores_as
@@ -123,7 +124,14 @@ class Attempt:
         labelled = Labelled.of(logit, people.severe, people.cluster)
         # Without a threshold of its own it is no try, and so must not look at labels with those of another.
         thresholds = this.thresholds_among(tries) if len(fresh) else fresh
-        decision = decide(labelled, window.logit, window.cluster, wish, thresholds=thresholds)
+        decision = decide(
+            labelled,
+            window.logit,
+            window.cluster,
+            wish,
+            thresholds=thresholds,
+            recorded=self.record is not None,
+        )
         return Outcome(decision, tries)
 
 
@@ -146,9 +154,9 @@ def tries_of(bundle: Bundle) -> tuple[Try, ...]:
 
 
 def _names(people: People) -> list[str]:
-    """A name for each cluster that does not depend on what other clusters there are."""
-    first: dict[int, str] = {}
-    for number, query in zip(people.cluster.tolist(), people.query.tolist(), strict=True):
-        name = digest(query)
-        first[number] = min(name, first.get(number, name))
-    return list(first.values())
+    """A name for each cluster that follows from its pairs and what settled them, not from other clusters."""
+    said: dict[int, list[str]] = {}
+    rows = (people.cluster.tolist(), people.query.tolist(), people.documents, people.severe.tolist())
+    for number, query, document, severe in zip(*rows, strict=True):
+        said.setdefault(number, []).append(json.dumps([query, sorted(document.items()), severe]))
+    return [hashlib.sha256(json.dumps(sorted(pairs)).encode()).hexdigest()[:16] for pairs in said.values()]

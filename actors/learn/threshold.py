@@ -79,6 +79,8 @@ class Decision:
     """Shares of the window of traffic: `prune`, `review`, `pass`."""
     expected: Mapping[str, Estimate]
     """On the labelled clusters, by `metrics.Acted`: estimates, not promises."""
+    recorded: bool
+    """Whether a record of all tries on these labels was kept; without one nobody knows of others."""
 
     @property
     def prune(self) -> float:
@@ -116,7 +118,7 @@ class Decision:
             f"{wish.cap} prunes of each counting"
         )
         if self.promised:
-            return f"{tried}; {self.n_with_prunes} of them hold prunes"
+            return f"{tried}; {self.n_with_prunes} of them hold prunes{self._unless_recorded}"
         return f"{tried}: nothing can be promised, so nothing is pruned"
 
     @property
@@ -128,6 +130,7 @@ class Decision:
             return (
                 f"promised: {wanted}, on {self.n_with_prunes} labelled clusters with prunes of {self.n_clusters}; "
                 f"expected: {self.traffic['prune']:.2%} pruned, {self.traffic['review']:.2%} for review"
+                f"{self._unless_recorded}"
             )
         more = f"{self.needed.without_error} labelled clusters full of prunes without a single error"
         if self.needed.if_precise is not None:
@@ -143,6 +146,14 @@ class Decision:
             f"It takes {more}. Until then {self.traffic['review']:.2%} of traffic goes to review."
         )
 
+    @property
+    def _unless_recorded(self) -> str:
+        if self.recorded:
+            return ""
+        n = self.wish.n_tries
+        this = "the only try" if n == 1 else f"one of the {n} planned tries"
+        return f"; no record of other tries was kept, so the promise holds only if this was {this} on these labels"
+
     def to_json(self) -> dict[str, Any]:
         """Plain data, for a report and for the bundle."""
         return {
@@ -150,6 +161,7 @@ class Decision:
             "confidence": self.wish.confidence,
             "cap": self.wish.cap,
             "n_tries": self.wish.n_tries,
+            "tries_recorded": self.recorded,
             "promised": self.promised,
             "prune": self.prune if self.promised else None,
             "review": self.review if math.isfinite(self.review) else None,
@@ -180,6 +192,7 @@ def decide(
     wish: Wish,
     *,
     thresholds: ArrayLike | None = None,
+    recorded: bool = False,
 ) -> Decision:
     """Set the thresholds of a policy.
 
@@ -190,6 +203,7 @@ def decide(
         wish: What the operator asks for.
         thresholds: Those that were tried when there were fewer of these labels, float `[k]`; None takes a grid
             from the traffic.
+        recorded: Whether a record of all tries on these labels is kept.
 
     Returns:
         The decision; it prunes nothing where nothing can be promised.
@@ -216,6 +230,7 @@ def decide(
         needed=clusters_needed(promise),
         traffic={code.name.lower(): float((action == code).mean()) for code in ActionCode},
         expected=interval_each(acted.statistics, labelled.cluster),
+        recorded=recorded,
     )
 
 

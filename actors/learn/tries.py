@@ -3,18 +3,17 @@
 Promises that no more is tried than was planned before the first try, which is what lets each try take an equal
 part of the chance to be wrong (see `threshold.Wish`). A try is one model, target, confidence, cap and window of
 traffic, from which its thresholds come. The same try on a grown set of labels is the same try: the evidence of
-`guarantee` may be looked at as labels come in, at the thresholds of the first look. A set with fewer clusters is
-not grown, and counts again. A try is on the disk before its labels are looked at, so one that was cut short counts
-as well; a line cut short was never looked at, and goes. A record is about one sample of clusters and those added
-to it; a fresh sample begins a fresh record. That labels were only added, the caller owes. Two processes may write
-at once.
+`guarantee` may be looked at as labels come in, at the thresholds of the first look. A set is grown when it holds
+every cluster of the one before as it was, with the same pairs and what settled them, and others; one that lacks a
+cluster, or has settled a pair otherwise, counts again. A try is on the disk before its labels are looked at, so
+one that was cut short counts as well; a line cut short was never looked at, and goes. A record is about one sample
+of clusters and those added to it; a fresh sample begins a fresh record. Two processes may write at once.
 """
 
 from __future__ import annotations
 
 import datetime
 import fcntl
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -40,9 +39,8 @@ class Try:
     cap: int
     n_planned: int
     """Tries settled before the first."""
-    clusters: str
-    """Digest of the labelled clusters, see `digest`."""
-    n_clusters: int
+    clusters: Sequence[str]
+    """Names each labelled cluster with its pairs and what settled them; sorted."""
     traffic: str
     """Names the window of traffic that the thresholds came from."""
     thresholds: Sequence[float] = ()
@@ -51,38 +49,36 @@ class Try:
     """UTC, ISO 8601; empty in a bundle."""
 
     @classmethod
-    def of(cls, weights: str, wish: Wish, clusters: Iterable[object], traffic: str) -> Try:
+    def of(cls, weights: str, wish: Wish, clusters: Iterable[str], traffic: str) -> Try:
         """Describe a try that is about to be made.
 
         Args:
             weights: Names what scores, see `scores_as`.
             wish: What is asked for.
-            clusters: Names of the labelled clusters, in any order, repeated or not.
+            clusters: Names of the labelled clusters, each with what is known of it, in any order.
             traffic: Names the window of traffic.
 
         Returns:
             The try, as of now.
         """
-        names = {str(name) for name in clusters}
         return cls(
             weights=weights,
             target=wish.target,
             confidence=wish.confidence,
             cap=wish.cap,
             n_planned=wish.n_tries,
-            clusters=digest(names),
-            n_clusters=len(names),
+            clusters=sorted(set(clusters)),
             traffic=traffic,
             time=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         )
 
     def repeats(self, other: Try) -> bool:
         """Whether this is the other one, on the same labels."""
-        return self._is(other) and self.clusters == other.clusters
+        return self._is(other) and set(self.clusters) == set(other.clusters)
 
     def grew_from(self, other: Try) -> bool:
-        """Whether this is the other one, on more labels."""
-        return self._is(other) and self.n_clusters > other.n_clusters
+        """Whether this is the other one, on the same labels and those of more clusters."""
+        return self._is(other) and set(self.clusters) > set(other.clusters)
 
     def thresholds_among(self, tries: Iterable[Try]) -> Sequence[float]:
         """The thresholds to try: those that this try began with, on whatever labels there were then.
@@ -127,12 +123,6 @@ _NOT_SCORING = {"roles.json", CARD_FILE, *PLOT_FILES}
 _IN_BUNDLE = "the bundle's tries"
 _KEY = ("weights", "target", "confidence", "cap", "traffic")
 _BEGINNING = b'{"cap": '
-
-
-def digest(clusters: Iterable[object]) -> str:
-    """Name a set of clusters: `sha256:<hex>`, whatever their order."""
-    names = sorted({str(name) for name in clusters})
-    return "sha256:" + hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
 
 def check(path: Path | None, attempt: Try, known: Sequence[Try] = ()) -> None:

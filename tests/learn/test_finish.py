@@ -22,7 +22,7 @@ from actors.manifest import Manifest, ReferenceScores, RoleCount
 from actors.pairs import PairTemplate
 from actors.policy import Policy
 from actors.rubric import SEVERE_OR_NOT
-from tests.learn.labelled import labels, said, words
+from tests.learn.labelled import labels, only, said, together, words
 from tests.model_folders import model_stand_in
 
 WISH = Wish(target=0.8, max_review_share=0.1)
@@ -82,12 +82,23 @@ def test_a_draft_becomes_a_bundle_with_a_promise_that_says_what_it_rests_on(draf
     assert sum(count.n_pairs for count in manifest.roles.values()) == 2_400
     assert manifest.metrics == done.evaluation.to_json()
     assert manifest.reference.n == len(sample.people(Role.DEV, Role.MAP))
-    assert manifest.policy.evidence["tries"][0]["n_clusters"] == sample.people(Role.THRESHOLD).n_clusters
+    tried = manifest.policy.evidence["tries"]
+    assert [len(one["clusters"]) for one in tried] == [sample.people(Role.THRESHOLD).n_clusters]
     assert read_roles(bundle.path) == sample.roles
     assert {"README.md", *PLOT_FILES} < set(manifest.files)
     readme = (bundle.path / "README.md").read_text()
     assert "at least 0.8, with a confidence of 0.95" in readme
     assert "base_model: someone/minilm" in readme
+
+
+def test_a_promise_says_whether_a_record_of_other_tries_was_kept(draft, tmp_path):
+    lacking = "no record of other tries was kept, so the promise holds only if this was the only try"
+    for record in (None, tmp_path / "tries.jsonl"):
+        order = Order(tmp_path / str(record is None), WISH, record=record)
+        done = finish(draft, sampled(), order)
+        assert done.decision.promised
+        for text in (done.decision.said, (order.folder / "README.md").read_text()):
+            assert (lacking in text) is (record is None)
 
 
 def test_each_part_rests_on_its_role_alone(draft, tmp_path):
@@ -298,7 +309,7 @@ def test_labels_that_grew_are_tested_at_the_thresholds_of_the_first_look(draft, 
     traffic, sample = window(n=300), sampled()
     parent = finish(draft, sample, Order(tmp_path / "parent", WISH), traffic)
     proven = set(sample.people(Role.THRESHOLD).query.tolist())
-    grown = labels([query for query in QUERIES if query in proven] + NEW)
+    grown = together(only(sample.labels, proven), labels(NEW))
     done = renew(
         parent.bundle,
         to_prove(parent.bundle, grown),
@@ -311,10 +322,22 @@ def test_labels_that_grew_are_tested_at_the_thresholds_of_the_first_look(draft, 
     assert done.n_tries == 1
     assert done.decision.n_clusters == parent.decision.n_clusters + 120
     assert done.decision.proof.trials[0].threshold == parent.decision.proof.trials[0].threshold
-    assert [one["n_clusters"] for one in done.bundle.manifest.policy.evidence["tries"]] == [
+    assert [len(one["clusters"]) for one in done.bundle.manifest.policy.evidence["tries"]] == [
         parent.decision.n_clusters,
         done.decision.n_clusters,
     ]
+
+
+def test_labels_that_were_settled_anew_are_another_try(draft, tmp_path):
+    """Whoever had a promise refused could have had the labels changed, and looked again for nothing."""
+    sample, traffic = sampled(), window()
+    parent = finish(draft, sample, Order(tmp_path / "parent", WISH), traffic).bundle
+    mended = labels(QUERIES, seed=0, signal=9.0)
+    order = Order(tmp_path / "child", WISH)
+    with pytest.raises(TriesSpent):
+        renew(parent, to_prove(parent, mended), order, traffic, data={}, source="")
+    same = renew(parent, to_prove(parent, sample.labels), order, traffic, data={}, source="")
+    assert same.n_tries == 1
 
 
 def test_tries_of_the_parent_do_not_count_on_a_fresh_sample(parent, tmp_path):

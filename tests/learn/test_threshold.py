@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -44,6 +45,11 @@ def test_a_clear_signal_gets_a_promise_and_review_stays_within_its_budget():
         assert words in policy.rests_on
     assert decision.expected["precision_capped"].value >= 0.9
     assert decision.said.startswith("promised")
+    planned = replace(decision, wish=replace(WISH, n_tries=3))
+    for text in (planned.said, planned.rests_on):
+        assert "holds only if this was one of the 3 planned tries on these labels" in text
+    kept = replace(planned, recorded=True)
+    assert "no record" not in kept.said + kept.rests_on
 
 
 def test_without_a_signal_nothing_is_pruned_and_it_says_what_it_would_take():

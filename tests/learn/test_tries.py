@@ -20,7 +20,7 @@ WISH = Wish(0.95, 0.95, 0.05, n_tries=2)
 
 
 def attempt(weights="sha256:a", n_clusters=10, wish=WISH, traffic="sha256:t"):
-    return Try.of(weights, wish, range(n_clusters), traffic)
+    return Try.of(weights, wish, map(str, range(n_clusters)), traffic)
 
 
 def test_a_try_beyond_the_plan_is_refused_in_one_line_and_not_recorded(tmp_path):
@@ -52,6 +52,16 @@ def test_the_same_try_on_more_labels_is_the_same_try_and_on_fewer_another(tmp_pa
     assert n_made(begin(record, attempt(n_clusters=30))) == 2
     with pytest.raises(TriesSpent):
         begin(record, attempt(n_clusters=5))
+
+
+def test_a_cluster_that_says_something_else_makes_it_another_try(tmp_path):
+    record = tmp_path / "tries.jsonl"
+    begin(record, attempt())
+    changed = Try.of("sha256:a", WISH, ["0, settled anew", *map(str, range(1, 30))], "sha256:t")
+
+    assert n_made(begin(record, changed)) == 2
+    with pytest.raises(TriesSpent):
+        begin(record, replace(changed, clusters=[*map(str, range(1, 30))]))
 
 
 def test_another_window_of_traffic_gives_other_thresholds_and_is_another_try(tmp_path):
