@@ -8,6 +8,7 @@ what may rest on it is decided elsewhere. Knows neither models nor bundles.
 
 from __future__ import annotations
 
+import datetime
 import enum
 import json
 import math
@@ -27,6 +28,8 @@ from actors.pairs import Fields
 from actors.rubric import Rubric
 
 _Choice = TypeVar("_Choice", bound=enum.StrEnum)
+_ROUNDED = 1e-3
+"""By how much the probabilities of levels may miss a sum of 1."""
 
 
 class Source(enum.StrEnum):
@@ -61,6 +64,8 @@ class Columns:
     """A level of the rubric."""
     p_severe: str | None = None
     """A probability of a severe level, where there is no level; from 0 to 1."""
+    levels: Mapping[str, str] = field(default_factory=dict)
+    """Level of the rubric to the column with its probability, where there is no level: their sum is 1."""
     source: str | None = None
     """`human`, `judge` or `weak`."""
     annotator: str | None = None
@@ -72,7 +77,9 @@ class Columns:
     cluster: str | None = None
     """Queries that are alike; otherwise found from their texts."""
     segment: str | None = None
-    """A part of the traffic to report on."""
+    """A part of the traffic to report on; a list is a path."""
+    time: str | None = None
+    """When the label was given, ISO 8601: of who spoke twice, the latest word counts; otherwise the last row."""
     default_source: Source = Source.HUMAN
     default_sampling: Sampling = Sampling.RANDOM
 
@@ -97,11 +104,13 @@ class Label:
     source: Source
     annotator: str
     level: str | None
-    """None where only a probability was given."""
+    """None where only probabilities were given."""
     p_severe: float
     """0 or 1 where a level was given."""
     sampling: Sampling
     adjudicated: bool
+    time: str | None = None
+    """UTC, ISO 8601 with microseconds, so that texts are in the order of times."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,6 +120,7 @@ class Labels:
     rubric: Rubric
     pairs: tuple[Pair, ...]
     rows: tuple[Label, ...]
+    """Of each pair the earlier opinions before the later."""
 
     @property
     def settled(self) -> Settled:
@@ -142,18 +152,19 @@ def read_labels(paths: Sequence[Path], columns: Columns, rubric: Rubric) -> Labe
         rubric: The levels.
 
     Returns:
-        The labels, in the order read.
+        The labels, in the order read; but the opinions on a pair, in its places, by their times, those without one
+        first.
 
     Raises:
-        DataRefused: A file cannot be read, lacks a column or holds no row; a level, a probability or a text is not
-            one; or all labels are of one kind.
+        DataRefused: A file cannot be read, lacks a column or holds no row; a level, a probability, a time or a
+            text is not one; or all labels are of one kind.
     """
     places: dict[str, int] = {}
     pairs: list[Pair] = []
     rows: list[Label] = []
     for path in paths:
         table = _read(path)
-        _refuse_missing(path, table, columns)
+        _refuse_missing(path, table, columns, rubric)
         for number, row in enumerate(_rows(table), start=1):
             where = f"{path}, row {number}"
             pair = _pair(row, columns, where)
@@ -170,7 +181,7 @@ def read_labels(paths: Sequence[Path], columns: Columns, rubric: Rubric) -> Labe
         kind = "severe" if kinds.pop() else "not severe"
         severe = ", ".join(sorted(rubric.severe))
         raise DataRefused(source, f"every label is {kind}; both kinds are needed (severe levels: {severe})")
-    return Labels(rubric, tuple(pairs), tuple(rows))
+    return Labels(rubric, tuple(pairs), tuple(_in_time(rows)))
 
 
 def read_probabilities(paths: Sequence[Path], column: str, labels: Labels) -> NDArray[np.float64]:
@@ -234,13 +245,15 @@ def _read(path: Path) -> pa.Table:
     raise DataRefused(str(path), "neither Parquet (.parquet) nor JSON lines (.jsonl)")
 
 
-def _refuse_missing(path: Path, table: pa.Table, columns: Columns) -> None:
-    opinion = (columns.level, columns.p_severe, columns.source, columns.annotator, columns.sampling)
-    single = (*opinion, columns.adjudicated, columns.cluster, columns.segment)
+def _refuse_missing(path: Path, table: pa.Table, columns: Columns, rubric: Rubric) -> None:
+    opinion = (columns.level, columns.p_severe, *columns.levels.values(), columns.source, columns.annotator)
+    single = (*opinion, columns.sampling, columns.adjudicated, columns.cluster, columns.segment, columns.time)
     wanted = [*columns.query.values(), *columns.document.values(), *(name for name in single if name)]
     _refuse_absent(path, table, wanted)
-    if not (columns.level or columns.p_severe):
-        raise DataRefused(str(path), "name a column for level, or for p_severe")
+    if not (columns.level or columns.p_severe or columns.levels):
+        raise DataRefused(str(path), "name a column for level, for p_severe, or one for each of the levels")
+    for level in columns.levels:
+        _refuse_unknown(level, rubric, f"{path}, columns.levels")
 
 
 def _refuse_absent(path: Path, table: pa.Table, wanted: Sequence[str]) -> None:
@@ -276,15 +289,18 @@ def _fields(row: Mapping[str, Any], named: Mapping[str, str]) -> dict[str, str]:
 
 def _text(row: Mapping[str, Any], column: str | None) -> str | None:
     value = row[column] if column else None
+    if isinstance(value, list):
+        return " > ".join(str(part) for part in value if part is not None) or None
     return None if value is None else str(value)
 
 
 def _label(row: Mapping[str, Any], columns: Columns, rubric: Rubric, *, place: int, where: str) -> Label:
     level = _text(row, columns.level)
-    if level is not None and level not in rubric.gains:
-        raise DataRefused(where, f"unknown level {level!r}; the rubric has {', '.join(rubric.levels)}")
     if level is not None:
+        _refuse_unknown(level, rubric, where)
         p_severe = float(level in rubric.severe)
+    elif any(row[column] is not None for column in columns.levels.values()):
+        p_severe = _share_severe({one: row[column] for one, column in columns.levels.items()}, rubric, where)
     else:
         p_severe = _probability(row[columns.p_severe] if columns.p_severe else None, where)
     return Label(
@@ -295,13 +311,52 @@ def _label(row: Mapping[str, Any], columns: Columns, rubric: Rubric, *, place: i
         p_severe=p_severe,
         sampling=_one_of(Sampling, _text(row, columns.sampling), columns.default_sampling, where),
         adjudicated=bool(columns.adjudicated and row[columns.adjudicated]),
+        time=_time(row[columns.time], where) if columns.time else None,
     )
 
 
-def _probability(value: object, where: str, said: str = "no level, and ") -> float:
+def _refuse_unknown(level: str, rubric: Rubric, where: str) -> None:
+    if level not in rubric.gains:
+        raise DataRefused(where, f"unknown level {level!r}; the rubric has {', '.join(rubric.levels)}")
+
+
+def _share_severe(said: Mapping[str, object], rubric: Rubric, where: str) -> float:
+    p = {level: _probability(value, where, f"level {level}: ", of="it") for level, value in said.items()}
+    total = math.fsum(p.values())
+    if abs(total - 1) > _ROUNDED:
+        listed = ", ".join(f"{level} {value:g}" for level, value in p.items())
+        raise DataRefused(where, f"the probabilities of its levels sum to {total:g}, not to 1: {listed}")
+    return math.fsum(value for level, value in p.items() if level in rubric.severe) / total
+
+
+def _time(value: object, where: str) -> str | None:
+    """As UTC, which a time without a zone is taken for."""
+    if value is None:
+        return None
+    try:
+        time = datetime.datetime.fromisoformat(str(value))
+        utc = time.replace(tzinfo=time.tzinfo or datetime.UTC).astimezone(datetime.UTC)
+    except (ValueError, OverflowError) as error:
+        said = f"{str(value)[:40]!r} is no time; write it as 2026-01-31T12:00:00Z"
+        raise DataRefused(where, said) from error
+    return utc.isoformat(timespec="microseconds")
+
+
+def _in_time(rows: Sequence[Label]) -> list[Label]:
+    """The rows of each pair by their times, in the places that the pair has: places still tell the pair."""
+    of_pair: dict[int, list[Label]] = {}
+    for row in rows:
+        of_pair.setdefault(row.pair, []).append(row)
+    ordered = {pair: iter(sorted(said, key=lambda row: row.time or "")) for pair, said in of_pair.items()}
+    return [next(ordered[row.pair]) for row in rows]
+
+
+def _probability(
+    value: object, where: str, said: str = "no level, and ", *, of: str = "a severe one"
+) -> float:
     if isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= 1:
         return float(value)
-    raise DataRefused(where, f"{said}{value!r} is no probability of a severe one, from 0 to 1")
+    raise DataRefused(where, f"{said}{value!r} is no probability of {of}, from 0 to 1")
 
 
 def _one_of(kind: type[_Choice], value: str | None, default: _Choice, where: str) -> _Choice:

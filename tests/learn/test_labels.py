@@ -111,6 +111,71 @@ def test_a_probability_stands_where_there_is_no_level(written):
     assert labels.rows[1].level is None
 
 
+def test_the_last_word_is_that_of_the_latest_time_however_the_rows_are_ordered(written):
+    """And what says to which pair a row of a file belongs stays in its place."""
+    rows = [
+        {"level": "bad", "at": "2026-01-02T00:30:00+01:00", "p": 0.2},
+        {"t": "Lamp", "level": "bad", "at": None, "p": 0.8},
+        {"level": "good", "at": "2026-01-01T23:00:00Z", "p": 0.4},
+        {"level": "odd", "at": None, "p": 0.6},
+    ]
+    for kind in ("parquet", "jsonl"):
+        files = written(*rows, kind=kind)
+        labels = read_labels(files, replace(COLUMNS, time="at"), RUBRIC)
+
+        assert [row.level for row in labels.rows if row.pair == 0] == ["odd", "good", "bad"]
+        assert labels.rows[-1].time == "2026-01-01T23:30:00.000000+00:00"
+        assert labels.settled.severe.tolist() == [True, True]
+        assert read_labels(files, COLUMNS, RUBRIC).settled.severe.tolist() == [False, True]
+        np.testing.assert_allclose(read_probabilities(files, "p", labels), [0.4, 0.8])
+
+
+def test_what_a_judge_gives_to_the_levels_is_summed_over_the_severe_ones(written):
+    columns = replace(COLUMNS, levels={"bad": "p_bad", "good": "p_good", "odd": "p_odd"})
+    nothing = dict.fromkeys(columns.levels.values())
+    said = {"level": None, "who": "judge", "t": "Lamp", "p_bad": 0.7, "p_good": 0.1, "p_odd": 0.2004}
+    labels = read_labels(written(nothing, said), columns, RUBRIC)
+
+    assert labels.rows[0].level == "good"
+    assert labels.rows[1].level is None
+    assert labels.rows[1].p_severe == pytest.approx(0.7, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "levels", "text"),
+    [
+        ({"p_good": 0.5}, {}, "sum to 1.2, not to 1: bad 0.7, good 0.5"),
+        ({"p_good": None}, {}, "level good: None is no probability of it, from 0 to 1"),
+        ({"p_good": 1.3}, {}, "level good: 1.3 is no probability"),
+        ({}, {"awful": "p_bad"}, "columns.levels: unknown level 'awful'; the rubric has good, odd, bad"),
+        ({}, {"odd": "p_odd"}, "no column p_odd"),
+    ],
+)
+def test_a_distribution_that_is_none_is_refused_in_one_line(written, change, levels, text):
+    columns = replace(COLUMNS, levels={"bad": "p_bad", "good": "p_good"} | levels)
+    rows = written({"p_bad": None, "p_good": None}, {"level": None, "p_bad": 0.7, "p_good": 0.3} | change)
+    with pytest.raises(DataRefused) as refusal:
+        read_labels(rows, columns, RUBRIC)
+
+    assert text in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("time", ["1767225600", "0001-01-01T00:00:00+01:00"])
+def test_a_time_that_is_none_is_refused(written, time):
+    with pytest.raises(DataRefused) as refusal:
+        read_labels(written({"at": time}), replace(COLUMNS, time="at"), RUBRIC)
+    assert "row 1" in str(refusal.value)
+    assert "is no time; write it as 2026" in str(refusal.value)
+
+
+def test_a_list_of_segments_is_a_path(written):
+    labels = read_labels(
+        written({"part": ["kitchen", "kettles"]}, {"t": "Lamp", "level": "bad", "part": []}), COLUMNS, RUBRIC
+    )
+    assert [pair.segment for pair in labels.pairs] == ["kitchen > kettles", None]
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
