@@ -84,6 +84,19 @@ class Bundle:
         return cls(folder, manifest, digest)
 
 
+def refuse_existing(folder: Path) -> None:
+    """Refuse a place where something is; also to be asked before work is done for it.
+
+    Args:
+        folder: Where a bundle shall go.
+
+    Raises:
+        BundleProblem: Something is there.
+    """
+    if folder.exists():
+        raise BundleProblem(str(folder), "exists already, and a bundle is never overwritten")
+
+
 def write_bundle(
     folder: Path | str,
     *,
@@ -113,7 +126,7 @@ def write_bundle(
     target, source, own = Path(folder), Path(model_folder), dict(files or {})
     _refuse_foreign(target, own)
     with _saying(target, "cannot be written"):
-        _refuse_existing(target)
+        refuse_existing(target)
         missing = [name for name in REQUIRED_FILES if not (source / name).is_file()]
         _refuse_if(source, missing, "{} missing in the model folder")
         with draft_beside(target) as draft:
@@ -149,7 +162,7 @@ def write_child(
     _refuse_foreign(target, own)
     inherited = set(parent.manifest.files) - set(own) - {CARD_FILE, *PLOT_FILES}
     with _saying(target, "cannot be written"):
-        _refuse_existing(target)
+        refuse_existing(target)
         with draft_beside(target) as draft:
             for name in inherited:
                 shutil.copyfile(parent.path / name, draft / name)
@@ -260,7 +273,7 @@ def _put_in_place(draft: Path, target: Path, manifest: Manifest) -> Bundle:
         draft.rename(target)
     except OSError as error:
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
-            _refuse_existing(target)  # somebody was quicker
+            refuse_existing(target)  # somebody was quicker
         raise
     return Bundle(target, whole, digest)
 
@@ -306,11 +319,6 @@ def _refuse_code(folder: Path) -> None:
                 f"{name} asks for code of its own (auto_map), which is never run; use a model without it"
             )
             raise BundleProblem(str(folder), problem)
-
-
-def _refuse_existing(target: Path) -> None:
-    if target.exists():
-        raise BundleProblem(str(target), "exists already, and a bundle is never overwritten")
 
 
 def _refuse_if(place: Path | str, offending: list[str], problem: str) -> None:

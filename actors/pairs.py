@@ -18,6 +18,8 @@ Fields = Mapping[str, str]
 """One side of a candidate. A flat string arrives as the one field `text`."""
 
 FLAT_FIELD = "text"
+MAX_CHARS = 20_000
+"""Ceiling on each composed text, where nobody sets another."""
 
 
 class Side(enum.StrEnum):

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableVariable
 
+from actors.pairs import MAX_CHARS
 from pipeline import codec
 from pipeline.errors import SettingsError
 from pipeline.settings_sources import ENV_PREFIX, Sources
@@ -128,7 +129,7 @@ class Claims(Section):
 class Limits(Section):
     """What an input message may be; beyond it is rejected."""
 
-    max_chars: int = Field(default=20_000, ge=1)
+    max_chars: int = Field(default=MAX_CHARS, ge=1)
     """Most characters in one composed text."""
     max_message_bytes: int = Field(default=1_000_000, ge=32 << 10)
     """Largest input value, in bytes. By default, verdicts on it fit into topics as Kafka makes them."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from actors.bundle import Bundle
+from actors.bundle import Bundle, refuse_existing
 from actors.errors import BundleProblem, DataRefused, TrainingStopped
 from actors.files import file_digest
 from actors.learn.audit import audit, refuse_unless_accepted
@@ -26,7 +26,7 @@ from actors.learn.base import check_base
 from actors.learn.distilled import Cost, cost_of, unseen_by
 from actors.learn.draft import Told, code_digest, write_draft
 from actors.learn.eligible import refuse_learned
-from actors.learn.finish import Finished, Order, Traffic, finish, refuse_existing
+from actors.learn.finish import Finished, Order, Traffic, finish
 from actors.learn.fit import Fitted, OnStage, Plan, fit
 from actors.learn.labels import read_labels
 from actors.learn.recipe import TeacherKind

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from actors.errors import DataRefused
 from actors.learn.quiet import quiet
-from actors.pairs import Fields
+from actors.pairs import MAX_CHARS, Fields
 from actors.scorer import Preparer, Scorer
+
+__all__ = ["MAX_CHARS", "logits"]
 
 logger = logging.getLogger(__name__)
 
-MAX_CHARS = 20_000
-"""Ceiling on each text: the gate's own default."""
 _AT_ONCE = 1_024
 """Pairs whose tokens are held together, and after which it says how far it is; a pair's logit is the same in any
 company."""

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.bundle import CARD_FILE, PLOT_FILES, Bundle, write_bundle, write_child
+from actors.bundle import CARD_FILE, PLOT_FILES, Bundle, refuse_existing, write_bundle, write_child
 from actors.calibration import CalibrationMap, fit_platt
-from actors.errors import BundleProblem, DataRefused
+from actors.errors import DataRefused
 from actors.learn import apply
 from actors.learn.attempt import Attempt, Window, tries_of
 from actors.learn.card import card
@@ -270,12 +270,6 @@ def _pairs_of_each(people: People) -> float | None:
     """How many pairs of each cluster were labelled, if equally many: then that was settled beforehand."""
     sizes = np.unique(people.cluster, return_counts=True)[1]
     return float(sizes[0]) if sizes.min() == sizes.max() else None
-
-
-def refuse_existing(folder: Path) -> None:
-    """Refuse a place where something is, before work is done for it."""
-    if folder.exists():
-        raise BundleProblem(str(folder), "exists already, and a bundle is never overwritten")
 
 
 def _logits(bundle: Bundle, parts: Mapping[Role, People], source: str) -> dict[Role, NDArray[np.float64]]:

@@ -150,11 +150,6 @@ def digest(query: str) -> str:
     return hashlib.sha256(normal(query).encode()).hexdigest()[:16]
 
 
-def write_roles(folder: Path, roles: Roles) -> None:
-    """Write the roles' file into a folder."""
-    (folder / ROLES_FILE).write_bytes(roles.to_bytes())
-
-
 def read_roles(folder: Path) -> Roles | None:
     """The roles that a checked bundle records.
 

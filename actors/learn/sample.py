@@ -17,10 +17,7 @@ from actors.errors import DataRefused
 from actors.learn.clusters import clusters
 from actors.learn.labels import Labels, Pair, Settled
 from actors.learn.roles import SHARES, Role, Roles, assign, digest
-from actors.pairs import Fields, PairTemplate, TextProblem
-
-MAX_CHARS = 20_000
-"""Ceiling on a text, as the gate's `limits.max_chars` has it by default."""
+from actors.pairs import MAX_CHARS, Fields, PairTemplate, TextProblem
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from actors.bundle import Bundle
+from actors.bundle import Bundle, refuse_existing
 from actors.files import file_digest
 from actors.learn.evaluate import TITLES
 from actors.learn.threshold import Decision, Wish
@@ -78,7 +78,7 @@ def threshold(  # noqa: PLR0913 - one parameter per option: typer reads the comm
     """
     with train_extra():
         from actors.learn.eligible import to_prove  # noqa: PLC0415
-        from actors.learn.finish import Order, Traffic, refuse_existing, renew  # noqa: PLC0415
+        from actors.learn.finish import Order, Traffic, renew  # noqa: PLC0415
         from actors.learn.labels import read_labels  # noqa: PLC0415
         from pipeline.learn_settings import load_learn  # noqa: PLC0415
     log_to_stderr()

@@ -9,7 +9,7 @@ from actors.errors import DataRefused
 from actors.learn import apply
 from actors.learn.distilled import cost_of, unseen_by
 from actors.learn.draft import Told, write_draft
-from actors.learn.roles import Role, Roles, digest, write_roles
+from actors.learn.roles import ROLES_FILE, Role, Roles, digest
 from actors.pairs import PairTemplate
 from actors.rubric import SEVERE_OR_NOT
 from tests.label_sets import by_people, labels, pairs, sample
@@ -73,7 +73,7 @@ def test_a_bundle_loses_nothing_against_itself(of, teacher):
 def knows(folder, of, role, n):
     """The teacher gave the first queries of the role test another role."""
     texts = sorted({*of.people(Role.TEST).query.tolist()})
-    write_roles(folder, Roles({digest(text): role for text in texts[:n]}))
+    (folder / ROLES_FILE).write_bytes(Roles({digest(text): role for text in texts[:n]}).to_bytes())
     return texts
 
 

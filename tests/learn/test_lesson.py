@@ -17,7 +17,7 @@ from actors.learn.features import Encoder
 from actors.learn.labels import Columns
 from actors.learn.lesson import Setting, prepare_lesson
 from actors.learn.recipe import Augmentation, Teacher, TeacherKind
-from actors.learn.roles import Role, Roles, write_roles
+from actors.learn.roles import ROLES_FILE, Role, Roles
 from tests.label_sets import TEMPLATE, by_judge, by_people, labels, pairs, sample
 
 JUDGING = (Role.MAP, Role.THRESHOLD, Role.TEST)
@@ -137,7 +137,7 @@ def test_a_bundle_does_not_repeat_labels_that_it_learned_from(
     before = {
         text: (Role.TRAIN, Role.DEV, Role.TEST)[i % 3] for i, text in enumerate(sorted({*of.roles.by_query}))
     }
-    write_roles(tmp_path, Roles(before))
+    (tmp_path / ROLES_FILE).write_bytes(Roles(before).to_bytes())
     found = prepare_lesson(of, setting(TeacherKind.BUNDLE, tmp_path), encoder)
     learned = Roles(before).inherit(of.query, of.cluster)
     expected = [

@@ -5,7 +5,7 @@ import pytest
 
 from actors.bundle import OPTIONAL_FILES
 from actors.errors import BundleProblem, DataRefused
-from actors.learn.roles import ROLES_FILE, SHARES, Role, Roles, assign, digest, read_roles, write_roles
+from actors.learn.roles import ROLES_FILE, SHARES, Role, Roles, assign, digest, read_roles
 
 QUERIES = [f"query {i}" for i in range(1000)]
 NUMBERS = np.arange(1000)
@@ -88,7 +88,7 @@ def test_a_bundle_records_its_roles(tmp_path):
     assert ROLES_FILE in OPTIONAL_FILES
     assert read_roles(tmp_path) is None
     roles = assign(QUERIES, NUMBERS, RANDOM)
-    write_roles(tmp_path, roles)
+    (tmp_path / ROLES_FILE).write_bytes(roles.to_bytes())
     assert read_roles(tmp_path) == roles
 
 
