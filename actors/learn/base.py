@@ -20,6 +20,7 @@ from actors.learn.quiet import quiet
 
 _MOST_CHARS = 300
 """Of what transformers says, which may be paragraphs."""
+_FOLDER = "config.json, model.safetensors, tokenizer.json"
 _HEADS = ("pooler", "classifier", "score", "pre_classifier", "head")
 """Parts of a name that tell a weight which fine-tuning learns anew."""
 
@@ -49,7 +50,12 @@ def check_base(base: str, *, max_tokens: int) -> None:
             raise
         except Exception as error:  # a folder can make it raise anything
             said = " ".join(str(error).split())[:_MOST_CHARS] or type(error).__name__
-            raise DataRefused(base, f"no encoder that can be opened: {said}") from error
+            where = (
+                ""
+                if Path(base).is_dir()
+                else f", and no folder here, which would need no network ({_FOLDER})"
+            )
+            raise DataRefused(base, f"no encoder that can be opened{where}: {said}") from error
     _check_tokenizer(base, tokenizer, max_tokens)
     # transformers fills what is missing with random numbers, and its note on that is silenced.
     missing = [name for name in loading["missing_keys"] if not any(part in name for part in _HEADS)]

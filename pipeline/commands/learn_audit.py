@@ -147,7 +147,8 @@ def _show(found: Audit) -> None:
     console.print(_levels(found))
     if found.judges:
         console.print(_judges(found))
-    console.print(_parts("by role", found.by_role))
+    if found.by_role:
+        console.print(_parts("by role", found.by_role))
     if found.by_segment:
         console.print(_parts("by segment", found.by_segment))
     for title, listed in (

@@ -107,7 +107,9 @@ def test_too_few_clusters_are_a_finding_not_the_end(written, people):
     found = json.loads(said.stdout)
     assert "clusters" in {one["kind"] for one in found["blocking"]}
     assert "leave none for" in found["notes"][0]
-    assert run(path).exit_code == 1
+    shown = run(path)
+    assert shown.exit_code == 1
+    assert ("by role" in shown.stdout) is people
 
 
 def test_the_roles_of_an_earlier_bundle_stay(written, base_bundle, tmp_path):

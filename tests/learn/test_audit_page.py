@@ -100,6 +100,7 @@ def test_what_stands_in_the_way_is_told_from_what_is_accepted():
     assert (before.count('class="stands"'), after.count('class="stands"')) == (2, 1)
     assert "(accepted)" in after
     assert "What to do: let people label" in before
+    assert "People have settled no pair." in before
 
 
 @pytest.mark.parametrize("n_clusters", [1, 60])

@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from actors.errors import DataRefused
+from actors.learn import base as module
 from actors.learn.base import check_base
 from actors.learn.quiet import quiet
 
@@ -121,3 +122,13 @@ def test_what_is_no_encoder_is_refused(base, model, said):
 def test_an_encoder_with_code_of_its_own_is_refused(base):
     change(base, auto_map={"AutoModel": "code.Model"})
     refused(base, "asks for code of its own")
+
+
+def test_a_hub_that_cannot_be_reached_is_said_with_what_needs_none(monkeypatch):
+    def unreachable(base):
+        raise OSError(f"We couldn't connect to the hub to load\nthe files of {base}.")
+
+    monkeypatch.setattr(module.AutoConfig, "from_pretrained", unreachable)
+    refused(
+        "someone/minilm", r"no folder here, which would need no network \(config\.json, .*couldn't connect"
+    )
