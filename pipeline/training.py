@@ -26,12 +26,13 @@ from actors.learn.base import check_base
 from actors.learn.distilled import Cost, cost_of, unseen_by
 from actors.learn.draft import Told, code_digest, write_draft
 from actors.learn.eligible import refuse_learned
-from actors.learn.finish import Finished, Order, Traffic, finish
+from actors.learn.finish import Finished, Order, finish
 from actors.learn.fit import Fitted, OnStage, Plan, fit
 from actors.learn.labels import read_labels
 from actors.learn.recipe import TeacherKind
 from actors.learn.roles import Role, read_roles
 from actors.learn.sample import Sample
+from actors.learn.window import Traffic
 from pipeline.bundles import local_bundle
 from pipeline.learn_settings import LearnSettings
 

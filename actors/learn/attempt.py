@@ -21,17 +21,8 @@ from actors.learn.guarantee import Labelled, grid
 from actors.learn.sample import People
 from actors.learn.threshold import Decision, Wish, decide
 from actors.learn.tries import Try, begin, check, scores_as
+from actors.learn.window import Window
 from actors.policy import Policy
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Window:
-    """A window of traffic, scored."""
-
-    logit: NDArray[np.float64]
-    """Float64 `[m]`, finite, at least one."""
-    cluster: NDArray[np.int64]
-    """Int64 `[m]`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

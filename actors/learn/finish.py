@@ -8,8 +8,7 @@ reference distribution; it needs no labels.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,26 +20,23 @@ from actors.bundle import CARD_FILE, PLOT_FILES, Bundle, refuse_existing, write_
 from actors.calibration import CalibrationMap, fit_platt
 from actors.errors import DataRefused
 from actors.learn import apply
-from actors.learn.attempt import Attempt, Window, tries_of
+from actors.learn.attempt import Attempt, tries_of
 from actors.learn.card import card
 from actors.learn.eligible import Proving
 from actors.learn.evaluate import RANKING, Evaluation, Judged, evaluate
 from actors.learn.front_matter import base_model_of
 from actors.learn.isotonic import fit_isotonic
-from actors.learn.labels import Columns, Pair, Sampling, read_pairs
 from actors.learn.plots import coverage_plot, reliability_plot, score_plot
 from actors.learn.reliability import bins
 from actors.learn.roles import ROLES_FILE, Role, Roles, read_roles
-from actors.learn.sample import People, Sample, cluster_pairs, compose
+from actors.learn.sample import People, Sample
 from actors.learn.threshold import Decision, Wish
 from actors.learn.tries import Try, n_made
-from actors.manifest import Manifest, ReferenceScores, RoleCount, sha256
+from actors.learn.window import Traffic, Window
+from actors.manifest import Manifest, ReferenceScores, RoleCount
 from actors.policy import Policy
 
-FEWEST_PAIRS = 100
-"""In a window of traffic: with fewer a review share of some percent is a pair or two."""
-MOST_QUERIES = 50_000
-"""Distinct ones: `clusters` takes time with their square, about a minute for these."""
+__all__ = ["Finished", "Order", "Traffic", "count", "draw", "finish", "renew"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,44 +52,6 @@ class Order:
     """Fit an isotonic map instead of Platt's: for thousands of pairs of the role `map`."""
     base_model: str | None = None
     """Hub id of the encoder that was fine-tuned, for the card; a folder of this machine is not named there."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Traffic:
-    """A window of pairs that no score has chosen."""
-
-    pairs: Sequence[Pair]
-    """At least one; equal ones count."""
-    source: str
-    """Where they come from, for an error."""
-
-    @classmethod
-    def read(cls, path: Path, columns: Columns) -> Traffic:
-        """Read a window of traffic, see `labels.read_pairs`.
-
-        Args:
-            path: Parquet or JSON lines.
-            columns: Which column is what; that of clusters is used where it is there.
-
-        Returns:
-            The window.
-
-        Raises:
-            DataRefused: The file cannot be used; it holds too few pairs to set thresholds on, or too many queries
-                to find those that are alike.
-        """
-        pairs = read_pairs(path, columns)
-        if len(pairs) < FEWEST_PAIRS:
-            problem = f"{len(pairs)} pairs; a window that thresholds are set on needs {FEWEST_PAIRS} or more"
-            raise DataRefused(str(path), problem)
-        n_queries = len({tuple(sorted(pair.query.items())) for pair in pairs})
-        if pairs[0].cluster is None and n_queries > MOST_QUERIES:
-            problem = (
-                f"{n_queries:,} distinct queries, and those that are alike are sought among at most "
-                f"{MOST_QUERIES:,}; draw a smaller window, or add a column of clusters"
-            )
-            raise DataRefused(str(path), problem)
-        return cls(pairs, str(path))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,16 +101,16 @@ def finish(
     for role, people in parts.items():
         if not len(people):
             raise DataRefused(source, f"no pair that people have settled has the role {role}; label more")
-    texts = traffic or _texts(sample, source)
+    texts = traffic or Traffic.of(sample, source)
     attempt = Attempt.of(
         draft,
         parts[Role.THRESHOLD],
         order.wish,
-        traffic=_name(draft, texts),
+        traffic=texts.name(draft.manifest.template),
         record=order.record,
         known=_tried_before(earlier, parts[Role.THRESHOLD]),
     )
-    logit, window = _logits(draft, parts, source), _window(draft, texts)
+    logit, window = _logits(draft, parts, source), Window.of(draft, texts)
     calibration = (fit_isotonic if order.isotonic else fit_platt)(logit[Role.MAP], parts[Role.MAP].severe)
     outcome = attempt.make(
         logit[Role.THRESHOLD], window, pairs_per_cluster=_per_cluster(count(parts[Role.MAP]))
@@ -204,11 +162,11 @@ def renew(
         parent,
         proving.people,
         order.wish,
-        traffic=_name(parent, traffic),
+        traffic=traffic.name(parent.manifest.template),
         record=order.record,
         known=() if proving.fresh else tries_of(parent),
     )
-    logit, window = _logits(parent, parts, source), _window(parent, traffic)
+    logit, window = _logits(parent, parts, source), Window.of(parent, traffic)
     outcome = attempt.make(
         logit[Role.THRESHOLD],
         window,
@@ -287,29 +245,6 @@ def _tried_before(earlier: Bundle | None, people: People) -> tuple[Try, ...]:
     if earlier is None or known is None or not any(known.inherit(people.query.tolist(), people.cluster)):
         return ()
     return tries_of(earlier)
-
-
-def _texts(sample: Sample, source: str) -> Traffic:
-    """The texts of the roles that decide nothing about the thresholds, but for those that a score chose."""
-    drawn = {row.pair for row in sample.labels.rows if row.sampling is Sampling.RANDOM}
-    of = np.flatnonzero(np.isin(sample.role, [Role.DEV, Role.MAP])).tolist()
-    return Traffic([sample.labels.pairs[i] for i in of if i in drawn], source)
-
-
-def _name(bundle: Bundle, traffic: Traffic) -> str:
-    """Digest of its texts: equal windows are equal on every machine, their logits only nearly so."""
-    texts = compose(traffic.pairs, bundle.manifest.template, traffic.source)
-    return sha256(json.dumps(sorted(texts)).encode())
-
-
-def _window(bundle: Bundle, traffic: Traffic) -> Window:
-    pairs, source = traffic.pairs, traffic.source
-    queries, documents = [pair.query for pair in pairs], [pair.document for pair in pairs]
-    texts = [query for query, _ in compose(pairs, bundle.manifest.template, source)]
-    return Window(
-        logit=apply.logits(bundle.path, queries, documents, source=source),
-        cluster=cluster_pairs(pairs, texts, source),
-    )
 
 
 def _files(

@@ -4,8 +4,6 @@ import json
 from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from actors.bundle import PLOT_FILES, Bundle, write_bundle
@@ -13,11 +11,12 @@ from actors.calibration import IsotonicMap, PlattMap
 from actors.errors import BundleProblem, CalibrationFailed, DataRefused, TriesSpent
 from actors.learn import finish as module
 from actors.learn.eligible import to_prove
-from actors.learn.finish import Order, Traffic, finish, renew
-from actors.learn.labels import Columns, Label, Labels, Pair, Sampling, Source
+from actors.learn.finish import Order, finish, renew
+from actors.learn.labels import Label, Labels, Pair, Sampling, Source
 from actors.learn.roles import Role, Roles, digest, read_roles
 from actors.learn.sample import Sample
 from actors.learn.threshold import Wish
+from actors.learn.window import Traffic
 from actors.manifest import Manifest, ReferenceScores, RoleCount
 from actors.pairs import PairTemplate
 from actors.policy import Policy
@@ -345,22 +344,6 @@ def test_tries_of_the_parent_do_not_count_on_a_fresh_sample(parent, tmp_path):
     done = renew(parent, proving, Order(tmp_path / "a", Wish(0.7)), window(), data={}, source="labels")
 
     assert len(done.bundle.manifest.policy.evidence["tries"]) == 1
-
-
-def test_a_window_of_traffic_is_read_or_refused(tmp_path, monkeypatch):
-    path = tmp_path / "traffic.parquet"
-
-    def write(n, **more):
-        pq.write_table(pa.table({"query": [f"q {i}" for i in range(n)], "document": ["d"] * n} | more), path)
-        return path
-
-    assert len(Traffic.read(write(100), Columns()).pairs) == 100
-    with pytest.raises(DataRefused, match=r"1 pairs; a window .* needs 100 or more"):
-        Traffic.read(write(1), Columns())
-    monkeypatch.setattr(module, "MOST_QUERIES", 99)
-    with pytest.raises(DataRefused, match="100 distinct queries"):
-        Traffic.read(write(100), Columns())
-    assert Traffic.read(write(100, of=["c"] * 100), Columns(cluster="of")).pairs[0].cluster == "c"
 
 
 def test_what_is_in_a_bundle_is_plain_json(parent):

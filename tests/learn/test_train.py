@@ -10,9 +10,11 @@ from actors.bundle import Bundle
 from actors.errors import ExtraMissing
 from actors.learn import train
 from actors.learn.catalogue import Kind, generate
+from actors.learn.guarantee import CAP
+from actors.learn.roles import Role
 from actors.learn.train import build_demo_bundle, logits
 from actors.learn.vocabulary import Split
-from actors.policy import ActionCode
+from actors.policy import ActionCode, Guarantee
 
 # The first test of a fresh machine waits for the training.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -55,13 +57,19 @@ def test_its_probabilities_are_right_on_average(demo_bundle, scores):
     assert stated.mean() == pytest.approx(P_SEVERE.mean(), abs=0.05)
 
 
-def test_it_promises_nothing_and_says_what_it_was_made_from(demo_bundle):
+def test_its_promise_is_proven_and_kept_on_themes_that_nothing_rests_on(demo_bundle):
     manifest = demo_bundle.manifest
-    assert manifest.policy.guarantee is None
-    assert "by hand" in manifest.policy.rests_on
+    assert manifest.policy.guarantee == Guarantee(target=train.TARGET, confidence=train.CONFIDENCE, cap=CAP)
+    assert manifest.metrics["figures"]["precision_capped"]["value"] >= train.TARGET
+
+
+def test_it_says_what_it_was_made_from(demo_bundle):
+    manifest = demo_bundle.manifest
     assert manifest.roles["train"].n_pairs <= 5_000
     assert manifest.max_tokens <= 48
-    assert 0 < manifest.roles["map"].n_severe < manifest.roles["map"].n_pairs == manifest.reference.n
+    for role in (Role.TRAIN, Role.MAP, Role.THRESHOLD, Role.TEST):
+        count = manifest.roles[role]
+        assert 0 < count.n_severe < count.n_pairs
 
 
 def test_it_is_built_once_and_found_again(demo_bundle):
