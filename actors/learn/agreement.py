@@ -18,11 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.learn.bootstrap import Estimate, interval
-from actors.learn.judge import LEAST_OVERLAP
-from actors.learn.labels import Label, Labels, Sampling, Settled, Source
+from actors.learn.judge import LEAST_OVERLAP, level, overlaps
+from actors.learn.labels import Label, Labels, Source
 from actors.learn.listing import LISTED, Listed, one_line, show
 from actors.learn.metrics import auc, share
-from actors.learn.rows import level as level_of
 from actors.learn.sample import Sample
 
 MOST_COUPLES = 100
@@ -113,26 +112,6 @@ def among_people(labels: Labels) -> Agreement:
     return Agreement(_alpha(many, n_levels), len(many), _kappas(many, n_levels), tuple(conflicts))
 
 
-def overlaps(labels: Labels, settled: Settled) -> dict[str, list[Label]]:
-    """What judges say of pairs on which people have spoken too, and which a random sample gave to both.
-
-    Args:
-        labels: All labels.
-        settled: `labels.settled`.
-
-    Returns:
-        A judge's rows by its name, in the order read; a judge without such pairs has an empty list.
-    """
-    sampled = set(settled.pair[settled.random].tolist())
-    found: dict[str, list[Label]] = {}
-    for row in labels.rows:
-        if row.source is Source.JUDGE:
-            rows = found.setdefault(row.annotator, [])
-            if row.sampling is Sampling.RANDOM and row.pair in sampled:
-                rows.append(row)
-    return found
-
-
 def compare_judges(sample: Sample) -> tuple[Judge, ...]:
     """Compare judges with people.
 
@@ -197,7 +176,7 @@ def _by_level(rows: Sequence[Label], severe: Mapping[int, bool], sample: Sample)
     """How often people say severe, for each level that the judge used."""
     found: dict[str, list[int]] = {}
     for row in rows:
-        found.setdefault(level_of(row), []).append(row.pair)
+        found.setdefault(level(row), []).append(row.pair)
     levels = sample.labels.rubric.levels
     return {
         level: interval(

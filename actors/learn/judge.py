@@ -18,9 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.errors import DataRefused
+from actors.learn.labels import Label, Labels, Sampling, Settled, Source
 
 PSEUDO_PAIRS = 10.0
 """How many pairs the broader share counts as."""
+_BINS = 10
+"""Of a judge's probabilities: as many levels, each as wide."""
 LEAST_OVERLAP = 30
 """Pairs labelled by both, below which nothing can be said of a judge."""
 
@@ -69,6 +72,33 @@ class JudgeMap:
                 for (level, segment), p in self.by_segment.items()
             ],
         }
+
+
+def overlaps(labels: Labels, settled: Settled) -> dict[str, list[Label]]:
+    """What judges say of pairs on which people have spoken too, and which a random sample gave to both.
+
+    Args:
+        labels: All labels.
+        settled: `labels.settled`.
+
+    Returns:
+        A judge's rows by its name, in the order read; a judge without such pairs has an empty list.
+    """
+    sampled = set(settled.pair[settled.random].tolist())
+    found: dict[str, list[Label]] = {}
+    for row in labels.rows:
+        if row.source is Source.JUDGE:
+            rows = found.setdefault(row.annotator, [])
+            if row.sampling is Sampling.RANDOM and row.pair in sampled:
+                rows.append(row)
+    return found
+
+
+def level(row: Label) -> str:
+    """What a judge said: its level, or else the tenth in which its probability lies."""
+    if row.level is not None:
+        return row.level
+    return f"p >= {min(int(row.p_severe * _BINS), _BINS - 1) / _BINS:.1f}"
 
 
 def learn_judge(overlap: Overlap, *, name: str = "the judge", pseudo: float = PSEUDO_PAIRS) -> JudgeMap:

@@ -13,14 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.learn.judge import JudgeMap, Overlap, learn_judge
-from actors.learn.labels import Label, Sampling, Source
+from actors.learn.judge import JudgeMap, Overlap, learn_judge, level, overlaps
+from actors.learn.labels import Label, Source
 from actors.learn.recipe import Recipe
 from actors.learn.roles import Role
 from actors.learn.sample import Sample
-
-_BINS = 10
-"""Of a judge's probabilities: as many levels, each as wide."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,13 +50,11 @@ def targets(sample: Sample, recipe: Recipe) -> Targets:
         DataRefused: A judge labelled pairs, and too few of them have labels of people too.
     """
     people = sample.people(Role.TRAIN)
-    found = {
-        pair: (share, 1.0, Source.HUMAN)
-        for pair, share in zip(people.pair.tolist(), people.share_severe.tolist(), strict=True)
-    }
+    share_of = dict(zip(people.pair.tolist(), people.share_severe.tolist(), strict=True))
+    found = {pair: (share, 1.0, Source.HUMAN) for pair, share in share_of.items()}
     trained = set(np.flatnonzero(sample.role == Role.TRAIN).tolist())
     rows = [row for row in sample.labels.rows if row.pair in trained]
-    judges = _judges(sample, rows, people.pair, people.share_severe)
+    judges = _judges(sample, rows, share_of)
     said: dict[int, list[float]] = {}
     for row in rows:
         if row.source is Source.JUDGE and row.pair not in found:
@@ -81,39 +76,16 @@ def targets(sample: Sample, recipe: Recipe) -> Targets:
     )
 
 
-def level(row: Label) -> str:
-    """What a judge said: its level, or else the tenth in which its probability lies."""
-    if row.level is not None:
-        return row.level
-    return f"p >= {min(int(row.p_severe * _BINS), _BINS - 1) / _BINS:.1f}"
-
-
-def _judges(
-    sample: Sample, rows: Sequence[Label], pair: NDArray[np.int64], share: NDArray[np.float64]
-) -> dict[str, JudgeMap]:
-    """The map of each judge, from pairs that a random sample gave to people and to it."""
-    random = {
-        i
-        for i, drawn in zip(sample.settled.pair.tolist(), sample.settled.random.tolist(), strict=True)
-        if drawn
-    }
-    by_people = dict(zip(pair.tolist(), share.tolist(), strict=True))
-    names = sorted({row.annotator for row in rows if row.source is Source.JUDGE})
+def _judges(sample: Sample, rows: Sequence[Label], share_of: Mapping[int, float]) -> dict[str, JudgeMap]:
+    """The map of each judge of some rows, from pairs that a random sample gave to people and to it."""
+    both = overlaps(sample.labels, sample.settled)
     maps = {}
-    for name in names:
-        both = [
-            row
-            for row in rows
-            if row.source is Source.JUDGE
-            and row.annotator == name
-            and row.sampling is Sampling.RANDOM
-            and row.pair in by_people
-            and row.pair in random
-        ]
+    for name in sorted({row.annotator for row in rows if row.source is Source.JUDGE}):
+        trained = [row for row in both[name] if row.pair in share_of]
         overlap = Overlap(
-            [level(row) for row in both],
-            [sample.labels.pairs[row.pair].segment for row in both],
-            np.array([by_people[row.pair] for row in both], np.float64),
+            [level(row) for row in trained],
+            [sample.labels.pairs[row.pair].segment for row in trained],
+            np.array([share_of[row.pair] for row in trained], np.float64),
         )
         maps[name] = learn_judge(overlap, name=f"judge {name or 'without a name'}")
     return maps

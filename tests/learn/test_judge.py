@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from actors.errors import DataRefused
-from actors.learn.judge import PSEUDO_PAIRS, Overlap, learn_judge
+from actors.learn.judge import PSEUDO_PAIRS, Overlap, learn_judge, level
+from actors.learn.labels import Source
+from tests.label_sets import label
 
 
 def overlap(*counts):
@@ -86,3 +88,11 @@ def test_what_is_no_share_is_refused(wrong):
         learn_judge(overlap(("bad", None, wrong, 20), ("good", None, 0, 20)))
     with pytest.raises(ValueError, match="counts"):
         learn_judge(SEEN, pseudo=0)
+
+
+@pytest.mark.parametrize(
+    ("p", "said"),
+    [(0.0, "p >= 0.0"), (0.37, "p >= 0.3"), (0.3, "p >= 0.3"), (0.7, "p >= 0.7"), (1.0, "p >= 0.9")],
+)
+def test_probabilities_count_in_tenths(p, said):
+    assert level(label(0, None, "gpt", source=Source.JUDGE, p_severe=p)) == said

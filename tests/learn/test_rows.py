@@ -8,7 +8,7 @@ from actors.learn.judge import PSEUDO_PAIRS
 from actors.learn.labels import Sampling, Source
 from actors.learn.recipe import Recipe
 from actors.learn.roles import Role
-from actors.learn.rows import level, targets
+from actors.learn.rows import targets
 from tests.label_sets import by_judge, by_people, label, labels, pairs, sample, truth
 
 ALL_TRAIN = {Role.TRAIN: 1.0}
@@ -81,14 +81,6 @@ def test_the_words_of_several_judges_are_averaged():
     ]
     assert len(said) == 2
     assert told(found, LABELLED)[0] == pytest.approx(np.mean(said))
-
-
-@pytest.mark.parametrize(
-    ("p", "said"),
-    [(0.0, "p >= 0.0"), (0.37, "p >= 0.3"), (0.3, "p >= 0.3"), (0.7, "p >= 0.7"), (1.0, "p >= 0.9")],
-)
-def test_probabilities_count_in_tenths(p, said):
-    assert level(label(0, None, "gpt", source=Source.JUDGE, p_severe=p)) == said
 
 
 def test_a_judges_probabilities_go_through_its_map_too():
