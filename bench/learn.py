@@ -44,7 +44,7 @@ from actors.learn.lexical_prior import STRENGTH
 from actors.learn.recipe import Augmentation, Recipe, Teacher, TeacherKind
 from actors.learn.roles import Role
 from actors.learn.sample import People, Sample
-from actors.learn.teacher import FeatureTeacher, Learned
+from actors.learn.teacher import FeatureTeacher
 from actors.pairs import PairTemplate, Part
 from actors.rubric import Rubric
 from bench import machine
@@ -205,8 +205,7 @@ def _features(sample: Sample, encoder: Encoder) -> Logits:
 
 def _teacher(sample: Sample, encoder: Encoder) -> Logits:
     people, test = sample.people(Role.TRAIN), sample.people(Role.TEST)
-    learned = Learned(people.query.tolist(), people.documents, people.severe, people.cluster)
-    teacher = FeatureTeacher.fit(learned, _dense(sample, encoder), lexicon=lexicon_of(sample))
+    teacher = FeatureTeacher.fit(people, _dense(sample, encoder), lexicon=lexicon_of(sample))
     return teacher.logits(test.query.tolist(), test.documents)
 
 

@@ -24,7 +24,7 @@ from actors.learn.lexical_prior import distinct, fit_prior
 from actors.learn.recipe import Augmentation, Teacher, TeacherKind
 from actors.learn.roles import Role, read_roles
 from actors.learn.sample import Sample, compose
-from actors.learn.teacher import FeatureTeacher, Learned
+from actors.learn.teacher import FeatureTeacher
 from actors.learn.unlabelled import Couple, crossed, pseudo_queries
 from actors.lexical import Lexicon
 from actors.pairs import FLAT_FIELD, Fields, PairTemplate
@@ -116,9 +116,8 @@ def _of_features(sample: Sample, setting: Setting, encoder: Encoder) -> Lesson:
     lexicon = lexicon_of(sample)
     fields = setting.teacher.fields or tuple(part.field for part in setting.template.document)
     dense = DenseFeatures.of(encoder, people.documents, fields)
-    learned = Learned(people.query.tolist(), people.documents, people.severe, people.cluster)
     teacher = FeatureTeacher.fit(
-        learned, dense, lexicon=lexicon, folds=setting.teacher.folds, seed=setting.seed
+        people, dense, lexicon=lexicon, folds=setting.teacher.folds, seed=setting.seed
     )
     others = [*_without_people(sample), *_made(sample, setting, encoder, lexicon)]
     said = teacher.logits(_texts(others, setting.template), [document for _, document in others])

@@ -48,7 +48,7 @@ def fit_prior(
         CalibrationFailed: One of the classes is empty.
     """
     y = np.asarray(severe, np.bool_)
-    words = lexicon or _rarity(documents)
+    words = lexicon or Lexicon.of(distinct(documents))
     return _fitted(words, _features(words, queries, documents), y, strength)
 
 
@@ -81,18 +81,13 @@ def out_of_fold(
     n_groups = len(np.unique(groups))
     if n_groups < 2:
         raise CalibrationFailed("two clusters are needed", int(y.sum()), int((~y).sum()))
-    words = _rarity(documents)
+    words = Lexicon.of(distinct(documents))
     features = _features(words, queries, documents)
     logit = np.empty(len(y))
     for learn, judge in GroupKFold(min(n_folds, n_groups)).split(features, groups=groups):
         prior = _fitted(words, features[learn], y[learn], STRENGTH)
         logit[judge] = prior.intercept + features[judge] @ np.array(prior.weights)
     return logit
-
-
-def _rarity(documents: Sequence[Fields]) -> Lexicon:
-    # Each document once: one that is in many pairs is not more frequent for that.
-    return Lexicon.of({tuple(sorted(document.items())): document for document in documents}.values())
 
 
 def _features(words: Lexicon, queries: Sequence[str], documents: Sequence[Fields]) -> NDArray[np.float64]:

@@ -26,25 +26,13 @@ from actors.calibration import PlattMap, fit_platt
 from actors.errors import DataRefused
 from actors.learn.features import DenseFeatures
 from actors.learn.lexical_prior import STRENGTH, distinct
+from actors.learn.sample import People
 from actors.lexical import NAMES, Lexicon
 from actors.pairs import Fields
 from actors.prior import Prior
 
 _LEAST_P = 1e-3
 """Trees say 0 and 1; no logit stands for those."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Learned:
-    """Labelled pairs: columns of equal length."""
-
-    queries: Sequence[str]
-    """Composed query texts, n of them."""
-    documents: Sequence[Fields]
-    severe: NDArray[np.bool_]
-    """Bool `[n]`."""
-    cluster: NDArray[np.int64]
-    """Int64 `[n]`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +54,7 @@ class FeatureTeacher:
     @classmethod
     def fit(
         cls,
-        learned: Learned,
+        people: People,
         dense: DenseFeatures,
         *,
         lexicon: Lexicon | None = None,
@@ -76,7 +64,7 @@ class FeatureTeacher:
         """Learn from labelled pairs of the train role.
 
         Args:
-            learned: Pairs of the train role, n of them.
+            people: Pairs of the train role, n of them.
             dense: What the encoder says.
             lexicon: How rare words are; None learns it from these documents.
             folds: Parts of the clusters.
@@ -88,13 +76,14 @@ class FeatureTeacher:
         Raises:
             DataRefused: There are fewer clusters than folds, or a part of them holds one kind of pairs only.
         """
-        y, group = learned.severe, learned.cluster
-        n_clusters = len(np.unique(group))
-        if n_clusters < folds:
-            problem = f"{n_clusters} clusters in the role train; the teacher's {folds} folds need as many"
+        y, group = people.severe, people.cluster
+        if people.n_clusters < folds:
+            problem = (
+                f"{people.n_clusters} clusters in the role train; the teacher's {folds} folds need as many"
+            )
             raise DataRefused("labels", problem)
-        found = lexicon or Lexicon.of(distinct(learned.documents))
-        x = _features(found, dense, learned.queries, learned.documents)
+        found = lexicon or Lexicon.of(distinct(people.documents))
+        x = _features(found, dense, people.query.tolist(), people.documents)
         said = np.zeros((len(y), len(_MODELS)))
         parts = []
         for learn, judge in GroupKFold(folds, shuffle=True, random_state=seed).split(x, y, group):

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from actors.errors import DataRefused
-from actors.learn.teacher import FeatureTeacher, Learned
+from actors.learn.sample import People
+from actors.learn.teacher import FeatureTeacher
 
 KINDS = ("kettle", "lamp", "chair", "blanket", "radio", "sofa", "pillow", "mirror", "carpet", "ladder")
 
@@ -33,7 +34,17 @@ def learned():
             queries.append(kind)
             documents.append({"title": f"{other} {draw.integers(100)}"})
             severe.append(bool((other != kind) ^ (draw.random() < 0.1)))
-    return Learned(queries, documents, np.array(severe), np.repeat(np.arange(len(KINDS)), 60))
+    return People(
+        pair=np.arange(len(queries)),
+        queries=[{"text": query} for query in queries],
+        documents=documents,
+        query=np.array(queries, dtype=object),
+        severe=np.array(severe),
+        share_severe=np.array(severe, float),
+        random=np.ones(len(queries), bool),
+        cluster=np.repeat(np.arange(len(KINDS)), 60),
+        segment=None,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +65,7 @@ def test_a_pair_is_scored_without_its_own_cluster(learned):
     """With the labels of one cluster turned round, what is said of that cluster stays."""
     turned = np.where(learned.cluster == 3, ~learned.severe, learned.severe)
     one = FeatureTeacher.fit(learned, Counted())
-    other = FeatureTeacher.fit(
-        Learned(learned.queries, learned.documents, turned, learned.cluster), Counted()
-    )
+    other = FeatureTeacher.fit(replace(learned, severe=turned), Counted())
     rows = learned.cluster == 3
     same_order = np.corrcoef(one.out_of_fold[rows], other.out_of_fold[rows])[0, 1]
     assert same_order > 0.95
@@ -71,16 +80,9 @@ def test_others_are_scored_finitely_and_the_prior_speaks_for_words(teacher):
 
 
 def test_too_few_clusters_and_a_single_kind_are_refused(learned):
-    few = SimpleNamespace(
-        queries=learned.queries,
-        documents=learned.documents,
-        severe=learned.severe,
-        cluster=learned.cluster // 4,
-    )
+    few = replace(learned, cluster=learned.cluster // 4)
     with pytest.raises(DataRefused, match="3 clusters in the role train"):
         FeatureTeacher.fit(few, Counted())
-    harmless = Learned(
-        learned.queries, learned.documents, np.zeros(len(learned.severe), bool), learned.cluster
-    )
+    harmless = replace(learned, severe=np.zeros(len(learned), bool))
     with pytest.raises(DataRefused, match="too few severe pairs"):
         FeatureTeacher.fit(harmless, Counted())
