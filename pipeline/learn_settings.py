@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, GetCoreSchemaHandler, PrivateAttr, ValidationError
-from pydantic.dataclasses import dataclass as checked
+from pydantic import ConfigDict, Field, GetCoreSchemaHandler
+from pydantic.dataclasses import dataclass as validated
 from pydantic_core import CoreSchema
 
 from actors.learn.labels import Columns
@@ -20,8 +20,7 @@ from actors.learn.roles import SHARES, Role
 from actors.learn.threshold import Wish
 from actors.pairs import PairTemplate
 from actors.rubric import SEVERE_OR_NOT, Rubric
-from pipeline.errors import SettingsError
-from pipeline.settings import Section, refused
+from pipeline.settings import Section, Sourced, checked
 from pipeline.settings_sources import Sources
 
 
@@ -30,7 +29,7 @@ class Closed:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
-        return handler(checked(source, config=ConfigDict(extra="forbid", frozen=True)))
+        return handler(validated(source, config=ConfigDict(extra="forbid", frozen=True)))
 
 
 class Labels(Section):
@@ -79,7 +78,7 @@ class Policy(Section):
     """Fit an isotonic map instead of Platt's: for thousands of pairs of the role `map`."""
 
 
-class LearnSettings(Section):
+class LearnSettings(Section, Sourced):
     """Everything that makes a bundle from labels."""
 
     labels: Labels = Labels()
@@ -91,11 +90,6 @@ class LearnSettings(Section):
     augment: Annotated[Augmentation, Closed] = Augmentation()
     """What is made from the labelled pairs."""
     policy: Policy = Policy()
-    _sources: Sources = PrivateAttr(default=Sources())
-
-    def refuse(self, setting: str, problem: str) -> SettingsError:
-        """The error for a setting that cannot be used, with the place that it came from; to be raised."""
-        return SettingsError(setting, problem, self._sources.of(setting))
 
 
 def load_learn(path: Path | None, overrides: Sequence[str] = ()) -> LearnSettings:
@@ -112,10 +106,4 @@ def load_learn(path: Path | None, overrides: Sequence[str] = ()) -> LearnSetting
         SettingsError: A file, name or value is wrong; it names the setting and where it came from.
     """
     environment: Mapping[str, Any] = {}  # that of a gate, whose names are others
-    sources = Sources.read(path, environment, overrides)
-    try:
-        settings = LearnSettings(**sources.merged)
-    except ValidationError as error:
-        raise refused(error, sources) from error
-    settings._sources = sources  # noqa: SLF001 - set once, here, where they are read
-    return settings
+    return checked(LearnSettings, Sources.read(path, environment, overrides))

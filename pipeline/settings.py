@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
@@ -246,7 +246,20 @@ class Http(Section):
     """Port to listen on; 0 takes a free one."""
 
 
-class Settings(BaseSettings):
+class Sourced(BaseModel):
+    """Settings that know where each of them came from."""
+
+    _sources: Sources = PrivateAttr(default=Sources())
+
+    def refuse(self, setting: str, problem: str) -> SettingsError:
+        """The error for a setting that cannot be used, with the place that it came from; to be raised."""
+        return SettingsError(setting, problem, self._sources.of(setting))
+
+
+Read = TypeVar("Read", bound=Sourced)
+
+
+class Settings(BaseSettings, Sourced):
     """Everything that one gate needs to know."""
 
     model_config = SettingsConfigDict(
@@ -271,16 +284,11 @@ class Settings(BaseSettings):
     execution: Execution = Execution()
     ray: Ray = Ray()
     http: Http = Http()
-    _sources: Sources = PrivateAttr(default=Sources())
 
     @property
     def transactional_id(self) -> str:
         """One per gate instance, stable over restarts: a successor ends what its predecessor left open."""
         return f"sluice-{self.gate.group}-{self.gate.instance or '0'}"
-
-    def refuse(self, setting: str, problem: str) -> SettingsError:
-        """The error for a setting that cannot be used, with the place that it came from; to be raised."""
-        return SettingsError(setting, problem, self._sources.of(setting))
 
     def shown(self) -> dict[str, Any]:
         """The settings for display: JSON-able, secrets masked."""
@@ -306,27 +314,30 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
         SettingsError: A file, name or value is wrong; it names the setting and where it came from.
     """
     sources = Sources.read(path, _environment(), overrides)
-    try:
-        settings = Settings(**sources.merged)
-    except ValidationError as error:
-        raise refused(error, sources) from error
-    settings._sources = sources  # noqa: SLF001 - set once, here, where they are read
-    return settings
+    return checked(Settings, sources)
 
 
-def refused(error: ValidationError, sources: Sources) -> SettingsError:
-    """What pydantic found first, as an error of ours; to be raised.
+def checked(kind: type[Read], sources: Sources) -> Read:
+    """The settings that the sources add up to.
 
     Args:
-        error: What it raised.
-        sources: Where the settings came from.
+        kind: Which settings.
+        sources: What each place said.
 
     Returns:
-        The error, with the setting and its place.
+        The settings, checked and frozen; they know where each came from.
+
+    Raises:
+        SettingsError: A name or value is wrong; it names the setting and where it came from.
     """
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"]) or "settings"
-    return SettingsError(name, _problem(first["type"], first["msg"]), sources.of(name))
+    try:
+        settings = kind(**sources.merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "settings"
+        raise SettingsError(name, _problem(first["type"], first["msg"]), sources.of(name)) from error
+    settings._sources = sources  # noqa: SLF001 - set once, here, where they are read
+    return settings
 
 
 def _environment() -> dict[str, Any]:
