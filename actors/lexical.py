@@ -12,6 +12,7 @@ import functools
 import itertools
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -270,6 +271,11 @@ class Lexicon:
             ):
                 return held, 1.0
         return held, 0.0
+
+
+def normal(text: str) -> str:
+    """A text without what people do not mean by it: case, accents' spelling, and blanks."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def words(text: str) -> list[str]:

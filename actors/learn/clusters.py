@@ -7,7 +7,6 @@ judged on a query that it has as good as learned. Adding queries may join cluste
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,15 +15,12 @@ from scipy.sparse import csr_matrix, vstack
 from scipy.sparse.csgraph import connected_components
 from sklearn.feature_extraction.text import HashingVectorizer
 
+from actors.lexical import normal
+
 ALIKE = 0.8
 """Cosine of character n-grams from which on two queries are alike: "red kettles" and "kettle red" (0.84),
 not "kettle for tea" and "kettle for coffee" (0.68)."""
 _ROWS_AT_ONCE = 2_000
-
-
-def normal(text: str) -> str:
-    """A text without what people do not mean by it: case, accents' spelling, and blanks."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def clusters(queries: Sequence[str], *, alike: float = ALIKE) -> NDArray[np.int64]:

@@ -18,8 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from actors.learn.clusters import normal
-from actors.lexical import words
+from actors.lexical import normal, words
 
 ALIKE = 0.8
 """Share of the distinct words of two documents together that both have, from which on they are alike."""

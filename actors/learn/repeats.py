@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.learn import duplicates
-from actors.learn.clusters import clusters, normal
+from actors.learn.clusters import clusters
 from actors.learn.duplicates import Group
 from actors.learn.listing import LISTED, Listed, Shown, one_line, show
 from actors.learn.roles import Role
 from actors.learn.sample import Sample
+from actors.lexical import normal
 
 MOST_QUERIES = 20_000
 """Distinct queries up to which declared clusters are searched for alike ones, which takes time with their square:

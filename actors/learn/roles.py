@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from actors.errors import BundleProblem, DataRefused
 from actors.kinds import MALFORMED
-from actors.learn.clusters import normal
+from actors.lexical import normal
 
 ROLES_FILE = "roles.json"
 """Known to `actors.bundle`, too."""

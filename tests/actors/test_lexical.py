@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.lexical import NAMES, Lexicon, words
+from actors.lexical import NAMES, Lexicon, normal, words
 
 DOCUMENTS = [
     {
@@ -118,3 +118,7 @@ def test_words_are_lower_case_without_a_possessive_ending():
 def test_a_rarity_beyond_its_bounds_is_refused():
     with pytest.raises(ValueError, match="rarity"):
         Lexicon.from_json(LEXICON.to_json() | {"rarity": {"kettle": 2.0}})
+
+
+def test_case_blanks_and_the_spelling_of_accents_mean_nothing():
+    assert normal(" Cafe\u0301  AU Lait ") == normal("caf\u00e9 au lait")
