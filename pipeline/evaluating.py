@@ -7,7 +7,7 @@ whole or not there.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -188,8 +188,3 @@ def _cap(policy: Policy) -> int:
     if policy.guarantee is not None:
         return policy.guarantee.cap
     return int((policy.evidence or {}).get("cap", CAP))
-
-
-def roles_of(names: Sequence[str]) -> tuple[Role, ...]:
-    """The roles of these names; `test` alone where there is none."""
-    return tuple(Role(name) for name in names) or (Role.TEST,)

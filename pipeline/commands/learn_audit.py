@@ -18,7 +18,15 @@ from rich.text import Text
 from actors.bundle import Bundle
 from actors.errors import DataRefused
 from pipeline.bundles import local_bundle
-from pipeline.commands.options import Config, Json, Overrides, accepted_kinds, train_extra
+from pipeline.commands.options import (
+    Config,
+    Json,
+    LabelFiles,
+    Overrides,
+    accepted_kinds,
+    label_paths,
+    train_extra,
+)
 from pipeline.errors import DataUnusable
 
 if TYPE_CHECKING:
@@ -35,10 +43,7 @@ _SHOWN = 5
 
 
 def audit(
-    data: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Labels, Parquet or JSON lines; by default labels.paths.", show_default=False),
-    ] = None,
+    data: LabelFiles = None,
     *,
     config: Config = None,
     overrides: Overrides = None,
@@ -77,9 +82,7 @@ def audit(
         from actors.learn.labels import read_labels, read_probabilities  # noqa: PLC0415
         from pipeline.learn_settings import load_learn  # noqa: PLC0415
     settings = load_learn(config, overrides or ())
-    paths = tuple(data or settings.labels.paths)
-    if not paths:
-        raise typer.BadParameter("name a file of labels, or set labels.paths", param_hint="DATA")
+    paths = label_paths(data, settings, hint="DATA")
     accepted = accepted_kinds(accept or (), settings)
     labels = read_labels(paths, settings.labels.columns, settings.labels.rubric)
     source = ", ".join(map(str, paths))

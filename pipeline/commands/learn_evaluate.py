@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,16 @@ from rich.table import Table
 
 from actors.learn.bootstrap import ENOUGH_CLUSTERS, Difference, Estimate
 from actors.learn.evaluate import TITLES, Evaluation
-from pipeline.commands.options import Config, Json, Overrides, log_to_stderr, train_extra
+from actors.learn.roles import Role
+from pipeline.commands.options import (
+    Config,
+    Json,
+    LabelFiles,
+    Overrides,
+    label_paths,
+    log_to_stderr,
+    train_extra,
+)
 
 if TYPE_CHECKING:
     from pipeline.evaluating import Report
@@ -23,27 +31,14 @@ if TYPE_CHECKING:
 _BY_SEGMENT = ("auc", "share_prune", "precision_capped", "severe_prune", "severe_review", "severe_pass")
 
 
-class RoleName(enum.StrEnum):
-    """As `actors.learn.roles.Role`, which needs the `train` extra."""
-
-    TRAIN = "train"
-    DEV = "dev"
-    MAP = "map"
-    THRESHOLD = "threshold"
-    TEST = "test"
-
-
 def evaluate(  # noqa: PLR0913 - one parameter per option: typer reads the command line off the signature
     bundle: Annotated[str, typer.Argument(help="Folder or address of a bundle.")],
-    data: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Labels, Parquet or JSON lines; by default labels.paths.", show_default=False),
-    ] = None,
+    data: LabelFiles = None,
     *,
     config: Config = None,
     overrides: Overrides = None,
     role: Annotated[
-        list[RoleName] | None,
+        list[Role] | None,
         typer.Option(help="Pairs of this role in the bundle; may be repeated. By default test."),
     ] = None,
     everything: Annotated[
@@ -70,7 +65,6 @@ def evaluate(  # noqa: PLR0913 - one parameter per option: typer reads the comma
             Data,
             measure,
             refuse_existing,
-            roles_of,
             write_report,
         )
         from pipeline.learn_settings import load_learn  # noqa: PLC0415
@@ -78,12 +72,10 @@ def evaluate(  # noqa: PLR0913 - one parameter per option: typer reads the comma
         raise typer.BadParameter("it takes all pairs, so that no role can be named", param_hint="--all")
     log_to_stderr()
     settings = load_learn(config, overrides or ())
-    paths = tuple(data or settings.labels.paths)
-    if not paths:
-        raise typer.BadParameter("name a file of labels, or set labels.paths", param_hint="DATA")
+    paths = label_paths(data, settings, hint="DATA")
     if out is not None:
         refuse_existing(out)
-    judged_by = Data(paths, settings.labels.columns, roles_of(role or ()), everything)
+    judged_by = Data(paths, settings.labels.columns, tuple(role or (Role.TEST,)), everything)
     report = measure(bundle, judged_by, against=against)
     if out is not None:
         write_report(out, report)

@@ -22,7 +22,9 @@ from pipeline.commands.options import (
     EXIT_NOTHING_PROMISED,
     Config,
     Json,
+    LabelFiles,
     Overrides,
+    label_paths,
     log_to_stderr,
     train_extra,
 )
@@ -33,10 +35,7 @@ if TYPE_CHECKING:
 
 def threshold(  # noqa: PLR0913 - one parameter per option: typer reads the command line off the signature
     bundle: Annotated[str, typer.Argument(help="Folder or address of the bundle whose model scores.")],
-    labels: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Labels, Parquet or JSON lines; by default labels.paths.", show_default=False),
-    ] = None,
+    labels: LabelFiles = None,
     *,
     out: Annotated[Path, typer.Option(help="New folder for the bundle with these thresholds.")],
     traffic: Annotated[
@@ -84,10 +83,8 @@ def threshold(  # noqa: PLR0913 - one parameter per option: typer reads the comm
         from pipeline.learn_settings import load_learn  # noqa: PLC0415
     log_to_stderr()
     settings = load_learn(config, overrides or ())
-    columns, paths = settings.labels.columns, tuple(labels or settings.labels.paths)
+    columns, paths = settings.labels.columns, label_paths(labels, settings, hint="LABELS")
     window = traffic or settings.policy.traffic
-    if not paths:
-        raise typer.BadParameter("name a file of labels, or set labels.paths", param_hint="LABELS")
     if window is None:
         raise typer.BadParameter("name a file, or set policy.traffic", param_hint="--traffic")
     asked = {"target": target, "confidence": confidence, "max_review_share": max_review_share}

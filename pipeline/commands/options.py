@@ -29,6 +29,10 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", help="A setting, as dotted.name=value; may be repeated.", show_default=False),
 ]
+LabelFiles = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Labels, Parquet or JSON lines; by default labels.paths.", show_default=False),
+]
 Json = Annotated[bool, typer.Option("--json", help="Report as JSON on standard output.")]
 
 
@@ -67,6 +71,26 @@ def train_extra() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise ExtraMissing("train", str(error.name)) from error
+
+
+def label_paths(given: Sequence[Path] | None, settings: LearnSettings, *, hint: str) -> tuple[Path, ...]:
+    """The files of labels, as the command line or the settings name them.
+
+    Args:
+        given: What the argument gave.
+        settings: With those that are read otherwise.
+        hint: Name of the argument, for an error.
+
+    Returns:
+        At least one.
+
+    Raises:
+        BadParameter: Neither names one.
+    """
+    paths = tuple(given or settings.labels.paths)
+    if not paths:
+        raise typer.BadParameter("name a file of labels, or set labels.paths", param_hint=hint)
+    return paths
 
 
 def accepted_kinds(accept: Sequence[str], settings: LearnSettings) -> set[str]:
