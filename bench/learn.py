@@ -66,6 +66,7 @@ SOURCES = (
         LEARN / f"{name}.py"
         for name in (
             "augment",
+            "batches",
             "features",
             "finetune",
             "fit",

@@ -18,8 +18,6 @@ from actors.learn.quiet import quiet
 from actors.pairs import MAX_CHARS, Fields
 from actors.scorer import Preparer, Scorer
 
-__all__ = ["MAX_CHARS", "logits"]
-
 logger = logging.getLogger(__name__)
 
 _AT_ONCE = 1_024

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,15 +26,14 @@ import transformers
 from datasets import Dataset
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from sentence_transformers.base.sampler import DefaultBatchSampler
 from sentence_transformers.cross_encoder import (
     CrossEncoder,
     CrossEncoderTrainer,
     CrossEncoderTrainingArguments,
 )
-from torch.utils.data import SequentialSampler
 
 from actors.errors import TrainingStopped
+from actors.learn.batches import Batches
 from actors.learn.loss import Goal, RowLoss
 from actors.learn.precision import bf16_pays, device
 from actors.learn.quiet import quiet
@@ -46,9 +44,6 @@ OnStep = Callable[[int, int], None]
 
 _STATE_FILE = "trainer_state.json"
 """The last file of a checkpoint: with it, the checkpoint is whole."""
-_CHUNK_BATCHES = 16
-"""Batches are cut from so many batches' worth of pairs at a time, sorted by length: little padding, and still
-another company in each epoch."""
 _LEAST_FREE_BYTES = 1 << 20
 
 
@@ -77,6 +72,11 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.query)
+
+    @property
+    def n_chars(self) -> NDArray[np.int64]:
+        """Characters of each pair, int64 `[n]`: near enough to its tokens to find pairs of like length."""
+        return np.array([len(q) + len(d) for q, d in zip(self.query, self.document, strict=True)], np.int64)
 
     @classmethod
     def of(
@@ -199,7 +199,7 @@ def _arguments(
         per_device_train_batch_size=recipe.batch_size,
         per_device_eval_batch_size=recipe.batch_size,
         gradient_accumulation_steps=recipe.accumulate,
-        batch_sampler=functools.partial(_Batches.of, rows=rows, in_order=recipe.in_order),
+        batch_sampler=functools.partial(Batches.of, lengths=None if recipe.in_order else rows.n_chars),
         learning_rate=recipe.learning_rate,
         learning_rate_mapping={"classifier|pooler": recipe.head_learning_rate},
         warmup_steps=round(recipe.warmup_share * n_updates),
@@ -220,43 +220,6 @@ def _arguments(
         report_to="none",
         disable_tqdm=True,
     )
-
-
-class _Batches(DefaultBatchSampler):  # type: ignore[misc]  # untyped here
-    """Batches of pairs of like length, drawn anew for each epoch from the seed; or the pairs in their order."""
-
-    def __init__(self, lengths: NDArray[np.int64] | None, n: int, batch_size: int, seed: int) -> None:
-        super().__init__(SequentialSampler(range(n)), batch_size=batch_size, drop_last=False, seed=seed)
-        self._lengths = lengths
-        self._n = n
-
-    @classmethod
-    def of(cls, dataset: Dataset, *, rows: Rows, in_order: bool, **given: Any) -> _Batches:
-        """As the trainer makes it, for the rows or for those held out."""
-        n = len(dataset)
-        alike = n == len(rows) and not in_order
-        # In characters: what is cut at the end is as long as what just fits, and that is near enough.
-        lengths = np.array([len(q) + len(d) for q, d in zip(rows.query, rows.document, strict=True)])
-        return cls(lengths if alike else None, n, given["batch_size"], given["seed"])
-
-    def __iter__(self) -> Iterator[list[int]]:
-        if self._lengths is None:
-            yield from (
-                [*range(i, min(i + self.batch_size, self._n))] for i in range(0, self._n, self.batch_size)
-            )
-            return
-        draw = np.random.default_rng([self.seed, self.epoch])
-        order = draw.permutation(self._n)
-        chunk = self.batch_size * _CHUNK_BATCHES
-        batches = []
-        for start in range(0, self._n, chunk):
-            part = order[start : start + chunk]
-            part = part[np.argsort(self._lengths[part], kind="stable")]
-            batches += [part[i : i + self.batch_size].tolist() for i in range(0, len(part), self.batch_size)]
-        yield from (batches[i] for i in draw.permutation(len(batches)))
-
-    def __len__(self) -> int:
-        return math.ceil(self._n / int(self.batch_size))
 
 
 @contextmanager

