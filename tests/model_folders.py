@@ -1,10 +1,17 @@
-"""Model folders for tests: a real encoder with a random head, and a stand-in that only a bundle can bear."""
+"""For tests: a real encoder with a random head, a stand-in that only a bundle can bear, and a manifest."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from pathlib import Path
+from typing import Any
+
+from actors.calibration import PlattMap
+from actors.manifest import Manifest, ReferenceScores
+from actors.pairs import PairTemplate
+from actors.policy import Policy
+from actors.rubric import SEVERE_OR_NOT
 
 
 def minilm_classifier(folder: Path) -> Path:
@@ -53,3 +60,19 @@ def tiny_encoder(folder: Path, *, width: int = 16) -> Path:
         BertForSequenceClassification(BertConfig(**config | small, num_labels=1)).save_pretrained(folder)
         AutoTokenizer.from_pretrained(base).save_pretrained(folder)
     return folder
+
+
+def plain_manifest(**changes: Any) -> Manifest:
+    """A manifest for tests that are about something else: it prunes from 1 and reviews from 0."""
+    given: dict[str, Any] = {
+        "name": "one",
+        "template": PairTemplate(),
+        "max_tokens": 72,
+        "calibration": PlattMap(),
+        "policy": Policy(1.0, 0.0, "set by hand, for tests"),
+        "reference": ReferenceScores.of([0.0]),
+        "rubric": SEVERE_OR_NOT,
+        "roles": {},
+        "origin": "none",
+    }
+    return Manifest(**given | changes)

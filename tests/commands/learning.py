@@ -9,15 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from actors.bundle import Bundle, write_bundle
-from actors.calibration import PlattMap
 from actors.learn.labels import Labels
 from actors.learn.roles import Role, Roles, digest
-from actors.manifest import Manifest, ReferenceScores
-from actors.pairs import PairTemplate
-from actors.policy import Policy
-from actors.rubric import SEVERE_OR_NOT
 from tests.learn.labelled import words
-from tests.model_folders import model_stand_in
+from tests.model_folders import model_stand_in, plain_manifest
 
 QUERIES = dict(zip(Role, ([*words(100)[20 * i : 20 * i + 20]] for i in range(5)), strict=True))
 NEW = words(120, seed=1)
@@ -32,22 +27,9 @@ def bundle(tmp_path: Path, name: str = "bundle", *, roles: bool = True, **change
     model = tmp_path / f"model-of-{name}"
     model.mkdir()
     told = Roles({digest(query): role for role, queries in QUERIES.items() for query in queries})
-    given = {
-        "name": name,
-        "template": PairTemplate(),
-        "max_tokens": 72,
-        "calibration": PlattMap(4.0),
-        "policy": Policy(1.0, 0.0, "set by hand, for tests"),
-        "reference": ReferenceScores.of([0.0]),
-        "rubric": SEVERE_OR_NOT,
-        "roles": {},
-        "origin": "none",
-    }
     files = {"roles.json": told.to_bytes()} if roles else {}
     folder = model_stand_in(model)
-    return write_bundle(
-        tmp_path / name, model_folder=folder, manifest=Manifest(**given | changes), files=files
-    )
+    return write_bundle(tmp_path / name, model_folder=folder, manifest=plain_manifest(**changes), files=files)
 
 
 def label_file(path: Path, labels: Labels) -> Path:

@@ -5,32 +5,18 @@ from dataclasses import replace
 import pytest
 
 from actors.bundle import Bundle, write_bundle
-from actors.calibration import PlattMap
 from actors.errors import DataRefused
 from actors.learn.eligible import refuse_learned, to_judge, to_prove, unused_by
 from actors.learn.labels import Sampling, Source
 from actors.learn.roles import Role, Roles, digest
 from actors.learn.sample import Sample
-from actors.manifest import Manifest, ReferenceScores
 from actors.pairs import PairTemplate
-from actors.policy import Policy
-from actors.rubric import SEVERE_OR_NOT
 from tests.learn.labelled import labels, together, words
-from tests.model_folders import model_stand_in
+from tests.model_folders import model_stand_in, plain_manifest
 
 QUERIES = dict(zip(Role, ([*words(50)[10 * i : 10 * i + 10]] for i in range(5)), strict=True))
 NEW = words(20, seed=1)
-MANIFEST = Manifest(
-    name="one",
-    template=PairTemplate(),
-    max_tokens=72,
-    calibration=PlattMap(),
-    policy=Policy(1.0, 0.0, "set by hand, for tests"),
-    reference=ReferenceScores.of([0.0]),
-    rubric=SEVERE_OR_NOT,
-    roles={},
-    origin="none",
-)
+MANIFEST = plain_manifest()
 
 
 @pytest.fixture

@@ -17,23 +17,16 @@ from actors.learn.roles import Role, Roles, digest, read_roles
 from actors.learn.sample import Sample
 from actors.learn.threshold import Wish
 from actors.learn.window import Traffic
-from actors.manifest import Manifest, ReferenceScores, RoleCount
+from actors.manifest import ReferenceScores, RoleCount
 from actors.pairs import PairTemplate
 from actors.policy import Policy
 from actors.rubric import SEVERE_OR_NOT
 from tests.learn.labelled import labels, only, said, together, words
-from tests.model_folders import model_stand_in
+from tests.model_folders import model_stand_in, plain_manifest
 
 WISH = Wish(target=0.8, max_review_share=0.1)
-MANIFEST = Manifest(
-    name="one",
-    template=PairTemplate(),
-    max_tokens=72,
-    calibration=PlattMap(),
+MANIFEST = plain_manifest(
     policy=Policy(np.inf, np.inf, "nothing: a draft"),
-    reference=ReferenceScores.of([0.0]),
-    rubric=SEVERE_OR_NOT,
-    roles={},
     origin="people",
     data={"labels.parquet": "sha256:a"},
 )

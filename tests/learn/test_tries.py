@@ -7,14 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from actors.calibration import PlattMap
 from actors.errors import DataRefused, TriesSpent
 from actors.learn.threshold import Wish
 from actors.learn.tries import Try, begin, check, n_made, scores_as
-from actors.manifest import Manifest, ReferenceScores
-from actors.pairs import PairTemplate
 from actors.policy import Policy
-from actors.rubric import SEVERE_OR_NOT
+from tests.model_folders import plain_manifest
 
 WISH = Wish(0.95, 0.95, 0.05, n_tries=2)
 
@@ -178,18 +175,7 @@ def test_what_scores_is_named_by_all_that_a_logit_depends_on():
         "README.md": "sha256:c",
         "roles.json": "d",
     }
-    manifest = Manifest(
-        name="one",
-        template=PairTemplate(),
-        max_tokens=72,
-        calibration=PlattMap(),
-        policy=Policy(1.0, 0.0, "set by hand, for tests"),
-        reference=ReferenceScores.of([0.0]),
-        rubric=SEVERE_OR_NOT,
-        roles={},
-        origin="none",
-        files=files,
-    )
+    manifest = plain_manifest(files=files)
     told = {"policy": Policy(2.0, 0.0, "other"), "name": "two", "files": files | {"README.md": "sha256:e"}}
     apart = ({"max_tokens": 64}, {"files": files | {"prior.json": "sha256:e"}})
 
