@@ -20,7 +20,7 @@ from actors.errors import DataRefused
 from actors.learn import apply
 from actors.learn.bootstrap import Difference
 from actors.learn.evaluate import Judged, compare
-from actors.learn.roles import Role, read_roles
+from actors.learn.roles import Role
 from actors.learn.sample import People, Sample
 
 
@@ -92,12 +92,9 @@ def unseen_by(teacher_path: Path, sample: Sample) -> People:
         BundleError: The teacher's roles cannot be read.
         DataRefused: The teacher learned from every one.
     """
-    people = sample.people(Role.TEST)
-    known = read_roles(teacher_path)
-    if known is not None:
-        before = known.inherit(sample.query, sample.cluster)
-        unseen = [before[i] in {None, Role.TEST} for i in people.pair.tolist()]
-        people = people.where(np.array(unseen, np.bool_))
+    people, before = sample.people(Role.TEST), sample.roles_in(teacher_path)
+    unseen = [before[i] in {None, Role.TEST} for i in people.pair.tolist()]
+    people = people.where(np.array(unseen, np.bool_))
     if not len(people):
         problem = "it has used every pair of the role test, so that nothing tells what its student lost"
         raise DataRefused(str(teacher_path), problem)

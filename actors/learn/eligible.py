@@ -173,10 +173,7 @@ def refuse_learned(folder: Path, sample: Sample) -> None:
         BundleProblem: The roles in it cannot be read.
         DataRefused: It learned from some of these queries, or from ones like them.
     """
-    known = read_roles(folder)
-    if known is None:
-        return
-    before = known.inherit(sample.query, sample.cluster)
+    before = sample.roles_in(folder)
     kept = np.flatnonzero(np.isin(sample.role, [Role.MAP, Role.THRESHOLD, Role.TEST]))
     learned = np.array([i for i in kept.tolist() if before[i] in {Role.TRAIN, Role.DEV}], np.int64)
     if len(learned):

@@ -22,7 +22,7 @@ from actors.learn.features import DenseFeatures, Encoder
 from actors.learn.labels import Columns, Pair, read_labels
 from actors.learn.lexical_prior import distinct, fit_prior
 from actors.learn.recipe import Augmentation, Teacher, TeacherKind
-from actors.learn.roles import Role, read_roles
+from actors.learn.roles import Role
 from actors.learn.sample import Sample, compose
 from actors.learn.teacher import FeatureTeacher
 from actors.learn.unlabelled import Couple, crossed, pseudo_queries
@@ -136,8 +136,7 @@ def _of_features(sample: Sample, setting: Setting, encoder: Encoder) -> Lesson:
 
 def _of_bundle(sample: Sample, setting: Setting, encoder: Encoder) -> Lesson:
     path = Path(setting.teacher.source or "")
-    known = read_roles(path)
-    before = known.inherit(sample.query, sample.cluster) if known else [None] * len(sample.query)
+    before = sample.roles_in(path)
     # What it learned from it only remembers; the labels say that better.
     unseen = [
         i

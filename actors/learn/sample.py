@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from actors.errors import DataRefused
 from actors.learn.clusters import clusters
 from actors.learn.labels import Labels, Pair, Settled
-from actors.learn.roles import SHARES, Role, Roles, assign, digest
+from actors.learn.roles import SHARES, Role, Roles, assign, digest, read_roles
 from actors.pairs import MAX_CHARS, Fields, PairTemplate, TextProblem
 
 
@@ -125,6 +126,21 @@ class Sample:
         role = np.array([roles.by_query[digest(text)] for text in query], dtype=object)
         document = tuple(text for _, text in texts)
         return cls(labels, tuple(query), document, cluster, role, roles, settled)
+
+    def roles_in(self, folder: Path) -> list[Role | None]:
+        """What each pair is to a bundle, perhaps another one than these roles are for.
+
+        Args:
+            folder: Of the bundle, or of an encoder, which is none.
+
+        Returns:
+            The role of its cluster, for each pair; None where the bundle knows none of the cluster's queries, or
+            records no roles.
+
+        Raises:
+            BundleProblem: The roles in it cannot be read.
+        """
+        return (read_roles(folder) or Roles({})).inherit(self.query, self.cluster)
 
     def people(self, *roles: Role) -> People:
         """The pairs of some roles that people have settled.
