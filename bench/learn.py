@@ -38,9 +38,10 @@ from actors.learn.bootstrap import difference, interval_each
 from actors.learn.draft import Told, write_draft
 from actors.learn.features import DenseFeatures, Encoder
 from actors.learn.fit import Plan, fit
-from actors.learn.labels import Columns, read_labels
+from actors.learn.labels import Columns
 from actors.learn.lesson import lexicon_of, prior_of
 from actors.learn.lexical_prior import STRENGTH
+from actors.learn.reading import read_labels
 from actors.learn.recipe import Augmentation, Recipe, Teacher, TeacherKind
 from actors.learn.roles import Role
 from actors.learn.sample import People, Sample

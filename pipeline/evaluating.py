@@ -21,7 +21,8 @@ from actors.learn.eligible import to_judge, unused_by
 from actors.learn.evaluate import Acting, Evaluation, Judged, compare, evaluate
 from actors.learn.finish import draw
 from actors.learn.guarantee import CAP
-from actors.learn.labels import Columns, Labels, read_labels
+from actors.learn.labels import Columns, Labels
+from actors.learn.reading import read_labels
 from actors.learn.roles import Role, read_roles
 from actors.learn.sample import People
 from actors.policy import Policy

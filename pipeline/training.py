@@ -28,7 +28,7 @@ from actors.learn.draft import Told, code_digest, write_draft
 from actors.learn.eligible import refuse_learned
 from actors.learn.finish import Finished, Order, finish
 from actors.learn.fit import Fitted, OnStage, Plan, fit
-from actors.learn.labels import read_labels
+from actors.learn.reading import read_labels
 from actors.learn.recipe import TeacherKind
 from actors.learn.roles import Role, read_roles
 from actors.learn.sample import Sample

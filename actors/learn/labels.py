@@ -1,35 +1,21 @@
-"""Labels as they were given: one row per pair and opinion, read once and checked at once.
+"""Labels as they were given: one row per pair and opinion; and what people say of a pair all together.
 
-Promises columns in which every level is one of the rubric's, every probability one, and every pair has words on
-both sides; whatever else is in a file is refused in one line that names the file, the row and what would be right.
 Who said it (a person, a judge, a rule), how the pair was chosen and which cluster it is of travel with the row:
-what may rest on it is decided elsewhere. Knows neither models nor bundles.
+what may rest on it is decided elsewhere. Knows neither files nor models nor bundles. Pure.
 """
 
 from __future__ import annotations
 
-import datetime
 import enum
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.json
-import pyarrow.parquet
 from numpy.typing import NDArray
 
-from actors.errors import DataRefused
 from actors.pairs import Fields
 from actors.rubric import Rubric
-
-_Choice = TypeVar("_Choice", bound=enum.StrEnum)
-_ROUNDED = 1e-3
-"""By how much the probabilities of levels may miss a sum of 1."""
 
 
 class Source(enum.StrEnum):
@@ -141,231 +127,6 @@ class Settled:
     """Share of the annotators that say severe, float64 `[m]`: what is learned from."""
     random: NDArray[np.bool_]
     """Whether any of its labels is of a probability sample, bool `[m]`."""
-
-
-def read_labels(paths: Sequence[Path], columns: Columns, rubric: Rubric) -> Labels:
-    """Read label files, Parquet or JSON lines, as one.
-
-    Args:
-        paths: Files ending in `.parquet`, `.jsonl`, `.ndjson` or `.json`; at least one.
-        columns: Which column is what.
-        rubric: The levels.
-
-    Returns:
-        The labels, in the order read; but the opinions on a pair, in its places, by their times, those without one
-        first.
-
-    Raises:
-        DataRefused: A file cannot be read, lacks a column or holds no row; a level, a probability, a time or a
-            text is not one; or all labels are of one kind.
-    """
-    places: dict[str, int] = {}
-    pairs: list[Pair] = []
-    rows: list[Label] = []
-    for path in paths:
-        table = _read(path)
-        _refuse_missing(path, table, columns, rubric)
-        for number, row in enumerate(_rows(table), start=1):
-            where = f"{path}, row {number}"
-            pair = _pair(row, columns, where)
-            key = json.dumps([sorted(pair.query.items()), sorted(pair.document.items())])
-            place = places.setdefault(key, len(pairs))
-            if place == len(pairs):
-                pairs.append(pair)
-            rows.append(_label(row, columns, rubric, place=place, where=where))
-    source = ", ".join(str(path) for path in paths)
-    if not rows:
-        raise DataRefused(source, "there is no label in it")
-    kinds = {row.p_severe >= 0.5 for row in rows}
-    if len(kinds) == 1:
-        kind = "severe" if kinds.pop() else "not severe"
-        severe = ", ".join(sorted(rubric.severe))
-        raise DataRefused(source, f"every label is {kind}; both kinds are needed (severe levels: {severe})")
-    return Labels(rubric, tuple(pairs), tuple(_in_time(rows)))
-
-
-def read_probabilities(paths: Sequence[Path], column: str, labels: Labels) -> NDArray[np.float64]:
-    """Read a column of probabilities from the files that labels were read from: what a model says of the pairs.
-
-    Args:
-        paths: The files, in the same order.
-        column: Its name.
-        labels: What `read_labels` gave.
-
-    Returns:
-        The mean for each of `labels.pairs`, float64 `[n]`; NaN for a pair that has no value.
-
-    Raises:
-        DataRefused: A file lacks the column, or a value is no probability.
-    """
-    found: list[list[float]] = [[] for _ in labels.pairs]
-    rows = iter(labels.rows)
-    for path in paths:
-        table = _read(path)
-        _refuse_absent(path, table, [column])
-        for number, (value, row) in enumerate(zip(table[column].to_pylist(), rows, strict=False), start=1):
-            if value is not None:
-                found[row.pair].append(_probability(value, f"{path}, row {number}", f"column {column}: "))
-    return np.array([np.mean(values) if values else np.nan for values in found], np.float64)
-
-
-def read_pairs(path: Path, columns: Columns) -> tuple[Pair, ...]:
-    """Read pairs that nobody labelled, such as a window of traffic, from Parquet or JSON lines.
-
-    Args:
-        path: A file ending in `.parquet`, `.jsonl`, `.ndjson` or `.json`.
-        columns: Which column is what; those of opinions are left alone, and that of clusters may be missing.
-
-    Returns:
-        A pair for each row, in order, equal ones too; without segments.
-
-    Raises:
-        DataRefused: The file cannot be read, lacks a column or holds no row; or a row has no text on a side.
-    """
-    table = _read(path)
-    texts = [*columns.query.values(), *columns.document.values()]
-    _refuse_absent(path, table, texts)
-    cluster = columns.cluster if columns.cluster in table.schema.names else None
-    named = replace(columns, cluster=cluster, segment=None)
-    rows = _rows(table.select(list(dict.fromkeys([*texts, *([cluster] if cluster else [])]))))
-    pairs = tuple(_pair(row, named, f"{path}, row {number}") for number, row in enumerate(rows, start=1))
-    if not pairs:
-        raise DataRefused(str(path), "there is no pair in it")
-    return pairs
-
-
-def _read(path: Path) -> pa.Table:
-    try:
-        if path.suffix == ".parquet":
-            return pyarrow.parquet.read_table(path)
-        if path.suffix in {".jsonl", ".ndjson", ".json"}:
-            return pyarrow.json.read_json(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataRefused(str(path), f"cannot be read: {' '.join(str(error).split())}") from error
-    raise DataRefused(str(path), "neither Parquet (.parquet) nor JSON lines (.jsonl)")
-
-
-def _refuse_missing(path: Path, table: pa.Table, columns: Columns, rubric: Rubric) -> None:
-    opinion = (columns.level, columns.p_severe, *columns.levels.values(), columns.source, columns.annotator)
-    single = (*opinion, columns.sampling, columns.adjudicated, columns.cluster, columns.segment, columns.time)
-    wanted = [*columns.query.values(), *columns.document.values(), *(name for name in single if name)]
-    _refuse_absent(path, table, wanted)
-    if not (columns.level or columns.p_severe or columns.levels):
-        raise DataRefused(str(path), "name a column for level, for p_severe, or one for each of the levels")
-    for level in columns.levels:
-        _refuse_unknown(level, rubric, f"{path}, columns.levels")
-
-
-def _refuse_absent(path: Path, table: pa.Table, wanted: Sequence[str]) -> None:
-    missing = sorted(set(wanted) - set(table.schema.names))
-    if missing:
-        there = ", ".join(table.schema.names)
-        raise DataRefused(str(path), f"no column {', '.join(missing)}; map it to one of: {there}")
-
-
-def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
-    for batch in table.to_batches(max_chunksize=10_000):
-        yield from batch.to_pylist()
-
-
-def _pair(row: Mapping[str, Any], columns: Columns, where: str) -> Pair:
-    query, document = _fields(row, columns.query), _fields(row, columns.document)
-    for side, found, named in (("query", query, columns.query), ("document", document, columns.document)):
-        if not found:
-            raise DataRefused(where, f"no text on the {side} side (columns {', '.join(named.values())})")
-    return Pair(query, document, _text(row, columns.cluster), _text(row, columns.segment))
-
-
-def _fields(row: Mapping[str, Any], named: Mapping[str, str]) -> dict[str, str]:
-    """Fields with text; a list of texts is one text."""
-    found = {}
-    for name, column in named.items():
-        value = row[column]
-        text = " ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
-        if text.strip():
-            found[name] = text.strip()
-    return found
-
-
-def _text(row: Mapping[str, Any], column: str | None) -> str | None:
-    value = row[column] if column else None
-    if isinstance(value, list):
-        return " > ".join(str(part) for part in value if part is not None) or None
-    return None if value is None else str(value)
-
-
-def _label(row: Mapping[str, Any], columns: Columns, rubric: Rubric, *, place: int, where: str) -> Label:
-    level = _text(row, columns.level)
-    if level is not None:
-        _refuse_unknown(level, rubric, where)
-        p_severe = float(level in rubric.severe)
-    elif any(row[column] is not None for column in columns.levels.values()):
-        p_severe = _share_severe({one: row[column] for one, column in columns.levels.items()}, rubric, where)
-    else:
-        p_severe = _probability(row[columns.p_severe] if columns.p_severe else None, where)
-    return Label(
-        pair=place,
-        source=_one_of(Source, _text(row, columns.source), columns.default_source, where),
-        annotator=_text(row, columns.annotator) or "",
-        level=level,
-        p_severe=p_severe,
-        sampling=_one_of(Sampling, _text(row, columns.sampling), columns.default_sampling, where),
-        adjudicated=bool(columns.adjudicated and row[columns.adjudicated]),
-        time=_time(row[columns.time], where) if columns.time else None,
-    )
-
-
-def _refuse_unknown(level: str, rubric: Rubric, where: str) -> None:
-    if level not in rubric.gains:
-        raise DataRefused(where, f"unknown level {level!r}; the rubric has {', '.join(rubric.levels)}")
-
-
-def _share_severe(said: Mapping[str, object], rubric: Rubric, where: str) -> float:
-    p = {level: _probability(value, where, f"level {level}: ", of="it") for level, value in said.items()}
-    total = math.fsum(p.values())
-    if abs(total - 1) > _ROUNDED:
-        listed = ", ".join(f"{level} {value:g}" for level, value in p.items())
-        raise DataRefused(where, f"the probabilities of its levels sum to {total:g}, not to 1: {listed}")
-    return math.fsum(value for level, value in p.items() if level in rubric.severe) / total
-
-
-def _time(value: object, where: str) -> str | None:
-    """As UTC, which a time without a zone is taken for."""
-    if value is None:
-        return None
-    try:
-        time = datetime.datetime.fromisoformat(str(value))
-        utc = time.replace(tzinfo=time.tzinfo or datetime.UTC).astimezone(datetime.UTC)
-    except (ValueError, OverflowError) as error:
-        said = f"{str(value)[:40]!r} is no time; write it as 2026-01-31T12:00:00Z"
-        raise DataRefused(where, said) from error
-    return utc.isoformat(timespec="microseconds")
-
-
-def _in_time(rows: Sequence[Label]) -> list[Label]:
-    """The rows of each pair by their times, in the places that the pair has: places still tell the pair."""
-    of_pair: dict[int, list[Label]] = {}
-    for row in rows:
-        of_pair.setdefault(row.pair, []).append(row)
-    ordered = {pair: iter(sorted(said, key=lambda row: row.time or "")) for pair, said in of_pair.items()}
-    return [next(ordered[row.pair]) for row in rows]
-
-
-def _probability(
-    value: object, where: str, said: str = "no level, and ", *, of: str = "a severe one"
-) -> float:
-    if isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= 1:
-        return float(value)
-    raise DataRefused(where, f"{said}{value!r} is no probability of {of}, from 0 to 1")
-
-
-def _one_of(kind: type[_Choice], value: str | None, default: _Choice, where: str) -> _Choice:
-    if value is None:
-        return default
-    try:
-        return kind(value)
-    except ValueError as error:
-        raise DataRefused(where, f"{value!r} is none of {', '.join(one.value for one in kind)}") from error
 
 
 def _settle(labels: Labels) -> Settled:

@@ -19,8 +19,9 @@ from actors.learn import apply
 from actors.learn.augment import exclusions
 from actors.learn.clusters import clusters
 from actors.learn.features import DenseFeatures, Encoder
-from actors.learn.labels import Columns, Pair, read_labels
+from actors.learn.labels import Columns, Pair
 from actors.learn.lexical_prior import distinct, fit_prior
+from actors.learn.reading import read_labels
 from actors.learn.recipe import Augmentation, Teacher, TeacherKind
 from actors.learn.roles import Role
 from actors.learn.sample import Sample, compose

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from actors.bundle import Bundle
 from actors.errors import DataRefused
 from actors.learn import apply
-from actors.learn.labels import Columns, Pair, Sampling, read_pairs
+from actors.learn.labels import Columns, Pair, Sampling
+from actors.learn.reading import read_pairs
 from actors.learn.roles import Role
 from actors.learn.sample import Sample, cluster_pairs, compose
 from actors.manifest import sha256
@@ -40,7 +41,7 @@ class Traffic:
 
     @classmethod
     def read(cls, path: Path, columns: Columns) -> Traffic:
-        """Read a window of traffic, see `labels.read_pairs`.
+        """Read a window of traffic, see `reading.read_pairs`.
 
         Args:
             path: Parquet or JSON lines.

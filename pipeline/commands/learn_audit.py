@@ -79,7 +79,7 @@ def audit(
     with train_extra():
         from actors.learn.audit import audit as look_at  # noqa: PLC0415
         from actors.learn.audit_page import page  # noqa: PLC0415
-        from actors.learn.labels import read_labels, read_probabilities  # noqa: PLC0415
+        from actors.learn.reading import read_labels, read_probabilities  # noqa: PLC0415
         from pipeline.learn_settings import load_learn  # noqa: PLC0415
     settings = load_learn(config, overrides or ())
     paths = label_paths(data, settings, hint="DATA")

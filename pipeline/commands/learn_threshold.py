@@ -78,7 +78,7 @@ def threshold(  # noqa: PLR0913 - one parameter per option: typer reads the comm
     with train_extra():
         from actors.learn.eligible import to_prove  # noqa: PLC0415
         from actors.learn.finish import Order, renew  # noqa: PLC0415
-        from actors.learn.labels import read_labels  # noqa: PLC0415
+        from actors.learn.reading import read_labels  # noqa: PLC0415
         from actors.learn.window import Traffic  # noqa: PLC0415
         from pipeline.learn_settings import load_learn  # noqa: PLC0415
     log_to_stderr()

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+
+from tests.learn.label_files import ROW
 
 
 @pytest.fixture(scope="session")
 def out_of_fold(shopping_pairs: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Logits of a prior on what the words say, in five folds by query; whether severe; the query."""
-    import pyarrow.parquet as pq
     from sklearn.model_selection import GroupKFold
 
     from actors.learn.lexical_prior import fit_prior
@@ -26,3 +31,19 @@ def out_of_fold(shopping_pairs: Path) -> tuple[np.ndarray, np.ndarray, np.ndarra
         prior = fit_prior([queries[i] for i in learn], [documents[i] for i in learn], severe[learn])
         logit[judge] = [prior.logit(queries[i], documents[i]) for i in judge]
     return logit, severe, query
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[..., list[Path]]:
+    """Writes a file of labels, each row `label_files.ROW` with some changes."""
+
+    def write(*changes: dict[str, object], kind: str = "parquet") -> list[Path]:
+        rows = [ROW | change for change in changes]
+        path = tmp_path / f"labels.{kind}"
+        if kind == "parquet":
+            pq.write_table(pa.Table.from_pylist(rows), path)
+        else:
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return [path]
+
+    return write

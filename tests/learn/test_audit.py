@@ -8,8 +8,9 @@ import pytest
 
 from actors.errors import DataRefused
 from actors.learn.audit import audit, refuse_unless_accepted
-from actors.learn.labels import Columns, Label, Pair, read_labels
+from actors.learn.labels import Columns, Label, Pair
 from actors.learn.problems import Kind
+from actors.learn.reading import read_labels
 from actors.learn.roles import SHARES, Role
 from actors.learn.sample import Sample
 from actors.pairs import PairTemplate, Part

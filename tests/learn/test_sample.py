@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from actors.errors import DataRefused
-from actors.learn.labels import Columns, Label, Labels, Pair, Sampling, Source, read_labels
+from actors.learn.labels import Columns, Label, Labels, Pair, Sampling, Source
+from actors.learn.reading import read_labels
 from actors.learn.roles import Role, Roles
 from actors.learn.sample import Sample
 from actors.pairs import Fields, PairTemplate, Part

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from actors.errors import DataRefused
+from actors.learn.labels import Columns, Sampling, Source
+from actors.learn.reading import read_labels, read_pairs, read_probabilities
+from actors.rubric import Rubric
+from tests.learn.label_files import COLUMNS, RUBRIC
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_parquet_and_json_lines_say_the_same(written, kind):
+    labels = read_labels(written({}, {"t": "Lamp", "level": "bad", "b": "Lumo"}, kind=kind), COLUMNS, RUBRIC)
+
+    assert [pair.document for pair in labels.pairs] == [
+        {"title": "Steel kettle"},
+        {"title": "Lamp", "brand": "Lumo"},
+    ]
+    assert [row.p_severe for row in labels.rows] == [0.0, 1.0]
+    assert (labels.pairs[0].cluster, labels.pairs[0].segment) == ("kettles", "kitchen")
+    assert (labels.rows[0].source, labels.rows[0].sampling) == (Source.HUMAN, Sampling.RANDOM)
+
+
+def test_equal_texts_are_one_pair_whoever_labels_them(written):
+    labels = read_labels(written({}, {"name": "b", "level": "bad"}, {"t": "Lamp"}), COLUMNS, RUBRIC)
+
+    assert len(labels.pairs) == 2
+    assert [row.pair for row in labels.rows] == [0, 0, 1]
+
+
+def test_a_probability_stands_where_there_is_no_level(written):
+    columns = replace(COLUMNS, p_severe="p")
+    labels = read_labels(
+        written({"p": None}, {"t": "Lamp", "level": None, "p": 0.8, "who": "judge"}), columns, RUBRIC
+    )
+
+    assert [row.p_severe for row in labels.rows] == [0.0, 0.8]
+    assert labels.rows[1].level is None
+
+
+def test_the_last_word_is_that_of_the_latest_time_however_the_rows_are_ordered(written):
+    """And what says to which pair a row of a file belongs stays in its place."""
+    rows = [
+        {"level": "bad", "at": "2026-01-02T00:30:00+01:00", "p": 0.2},
+        {"t": "Lamp", "level": "bad", "at": None, "p": 0.8},
+        {"level": "good", "at": "2026-01-01T23:00:00Z", "p": 0.4},
+        {"level": "odd", "at": None, "p": 0.6},
+    ]
+    for kind in ("parquet", "jsonl"):
+        files = written(*rows, kind=kind)
+        labels = read_labels(files, replace(COLUMNS, time="at"), RUBRIC)
+
+        assert [row.level for row in labels.rows if row.pair == 0] == ["odd", "good", "bad"]
+        assert labels.rows[-1].time == "2026-01-01T23:30:00.000000+00:00"
+        assert labels.settled.severe.tolist() == [True, True]
+        assert read_labels(files, COLUMNS, RUBRIC).settled.severe.tolist() == [False, True]
+        np.testing.assert_allclose(read_probabilities(files, "p", labels), [0.4, 0.8])
+
+
+def test_what_a_judge_gives_to_the_levels_is_summed_over_the_severe_ones(written):
+    columns = replace(COLUMNS, levels={"bad": "p_bad", "good": "p_good", "odd": "p_odd"})
+    nothing = dict.fromkeys(columns.levels.values())
+    said = {"level": None, "who": "judge", "t": "Lamp", "p_bad": 0.7, "p_good": 0.1, "p_odd": 0.2004}
+    labels = read_labels(written(nothing, said), columns, RUBRIC)
+
+    assert labels.rows[0].level == "good"
+    assert labels.rows[1].level is None
+    assert labels.rows[1].p_severe == pytest.approx(0.7, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "levels", "text"),
+    [
+        ({"p_good": 0.5}, {}, "sum to 1.2, not to 1: bad 0.7, good 0.5"),
+        ({"p_good": None}, {}, "level good: None is no probability of it, from 0 to 1"),
+        ({"p_good": 1.3}, {}, "level good: 1.3 is no probability"),
+        ({}, {"awful": "p_bad"}, "columns.levels: unknown level 'awful'; the rubric has good, odd, bad"),
+        ({}, {"odd": "p_odd"}, "no column p_odd"),
+    ],
+)
+def test_a_distribution_that_is_none_is_refused_in_one_line(written, change, levels, text):
+    columns = replace(COLUMNS, levels={"bad": "p_bad", "good": "p_good"} | levels)
+    rows = written({"p_bad": None, "p_good": None}, {"level": None, "p_bad": 0.7, "p_good": 0.3} | change)
+    with pytest.raises(DataRefused) as refusal:
+        read_labels(rows, columns, RUBRIC)
+
+    assert text in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("time", ["1767225600", "0001-01-01T00:00:00+01:00"])
+def test_a_time_that_is_none_is_refused(written, time):
+    with pytest.raises(DataRefused) as refusal:
+        read_labels(written({"at": time}), replace(COLUMNS, time="at"), RUBRIC)
+    assert "row 1" in str(refusal.value)
+    assert "is no time; write it as 2026" in str(refusal.value)
+
+
+def test_a_list_of_segments_is_a_path(written):
+    labels = read_labels(
+        written({"part": ["kitchen", "kettles"]}, {"t": "Lamp", "level": "bad", "part": []}), COLUMNS, RUBRIC
+    )
+    assert [pair.segment for pair in labels.pairs] == ["kitchen > kettles", None]
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ([{}, {"level": "awful"}], "row 2: unknown level 'awful'; the rubric has good, odd, bad"),
+        ([{"level": None}], "no level, and None is no probability"),
+        ([{"t": "  ", "b": ""}], "row 1: no text on the document side (columns t, b)"),
+        ([{"q": None}], "no text on the query side"),
+        ([{"who": "oracle"}], "'oracle' is none of human, judge, weak"),
+        ([{"how": "luck"}], "'luck' is none of random, by_score"),
+        ([{}, {"t": "Lamp"}], "every label is not severe; both kinds are needed (severe levels: bad)"),
+        ([{"level": "bad"}], "every label is severe"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_in_one_line_that_says_where(written, changes, text):
+    with pytest.raises(DataRefused) as refusal:
+        read_labels(written(*changes), COLUMNS, RUBRIC)
+
+    assert text in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.1, float("nan"), float("inf")])
+def test_a_probability_out_of_range_is_refused(written, p):
+    with pytest.raises(DataRefused, match="from 0 to 1"):
+        read_labels(written({"level": None, "p": p}), replace(COLUMNS, p_severe="p"), RUBRIC)
+
+
+def test_a_missing_column_is_named_with_those_that_are_there(written):
+    with pytest.raises(DataRefused, match="no column grade; map it to one of: q, t, b, level"):
+        read_labels(written({}), replace(COLUMNS, level="grade"), RUBRIC)
+
+
+def test_a_file_that_is_none_is_refused(tmp_path):
+    for name, content in {"a.parquet": "x", "a.jsonl": "{", "a.csv": "q,t"}.items():
+        (tmp_path / name).write_text(content)
+        with pytest.raises(DataRefused, match=name):
+            read_labels([tmp_path / name], COLUMNS, RUBRIC)
+    with pytest.raises(DataRefused, match="cannot be read"):
+        read_labels([tmp_path / "absent.parquet"], COLUMNS, RUBRIC)
+
+
+def test_pairs_that_nobody_labelled_are_read_row_by_row_with_the_clusters_that_are_there(written, tmp_path):
+    twice = read_pairs(written({"level": None, "who": "x"}, {})[0], COLUMNS)
+    bare = tmp_path / "bare.jsonl"
+    bare.write_text('{"q": "red kettle", "t": "Steel kettle", "b": null}\n')
+
+    assert [pair.cluster for pair in twice] == ["kettles", "kettles"]
+    assert read_pairs(bare, COLUMNS)[0].document == {"title": "Steel kettle"}
+    assert read_pairs(bare, COLUMNS)[0].cluster is None
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"q": "red kettle", "t": "Steel kettle"}', "no column b; map it to one of: q, t"),
+        ('{"q": " ", "t": "Steel kettle", "b": "Acme"}', "row 1: no text on the query side"),
+    ],
+)
+def test_pairs_that_cannot_be_used_are_refused_in_one_line(tmp_path, content, said):
+    path = tmp_path / "traffic.jsonl"
+    path.write_text(content + "\n")
+    with pytest.raises(DataRefused, match=said):
+        read_pairs(path, COLUMNS)
+
+
+def test_a_file_of_no_pair_is_refused(tmp_path):
+    path = tmp_path / "traffic.parquet"
+    pq.write_table(pa.table({name: pa.array([], pa.string()) for name in ("q", "t", "b")}), path)
+    with pytest.raises(DataRefused, match="no pair in it"):
+        read_pairs(path, COLUMNS)
+
+
+def test_probabilities_beside_the_labels_are_read_for_each_pair(written):
+    files = written(
+        {"p": 0.2}, {"t": "Lamp", "level": "bad", "p": None}, {"name": "b", "p": 0.4}, {"t": "Pan", "p": 1}
+    )
+    labels = read_labels(files, COLUMNS, RUBRIC)
+
+    np.testing.assert_allclose(read_probabilities(files, "p", labels), [0.3, np.nan, 1.0])
+
+
+@pytest.mark.parametrize("p", [1.5, "much", float("nan")])
+def test_what_is_no_probability_beside_the_labels_is_refused(written, p):
+    files = written({"p": p, "level": "bad"}, {"t": "Lamp"})
+    labels = read_labels(files, COLUMNS, RUBRIC)
+
+    with pytest.raises(DataRefused, match=r"row 1: column p: .* is no probability"):
+        read_probabilities(files, "p", labels)
+    with pytest.raises(DataRefused, match="no column q2"):
+        read_probabilities(files, "q2", labels)
+
+
+def test_real_shopping_pairs_are_read_with_their_nulls_and_lists(shopping_pairs):
+    document = {name: name for name in ("title", "brand", "color", "bullet_points", "category")}
+    columns = Columns(query={"text": "query"}, document=document, level="esci_label", cluster="query_id")
+    rubric = Rubric({"E": 1.0, "S": 0.1, "C": 0.01, "I": 0.0}, frozenset({"I"}))
+    labels = read_labels([shopping_pairs], columns, rubric)
+
+    assert len(labels.rows) == 4887
+    assert sum(row.p_severe for row in labels.rows) == 794
+    assert len(labels.pairs) == 4876  # eleven products are listed twice, some with another label
+    assert len({pair.cluster for pair in labels.pairs}) == 110
