@@ -23,7 +23,7 @@ from actors.learn.labels import Columns, Pair
 from actors.learn.lexical_prior import distinct, fit_prior
 from actors.learn.reading import read_labels
 from actors.learn.recipe import Augmentation, Teacher, TeacherKind
-from actors.learn.roles import Role
+from actors.learn.roles import Role, digest
 from actors.learn.sample import Sample, compose
 from actors.learn.teacher import FeatureTeacher
 from actors.learn.unlabelled import Couple, crossed, pseudo_queries
@@ -210,10 +210,27 @@ def _made(sample: Sample, setting: Setting, encoder: Encoder, lexicon: Lexicon) 
     titles = [title for one in documents if (title := one.get(lexicon.fields.title) or one.get(FLAT_FIELD))]
     by_title = {one.get(lexicon.fields.title) or one.get(FLAT_FIELD): one for one in documents}
     excluding = exclusions(titles, n=wanted.exclusions, language=lexicon.language, field=field, seed=seed)
-    return [
+    made = [
         *crossed(queries, documents, encoder, n=wanted.mismatches, seed=seed),
         *pseudo_queries(documents, encoder, n=wanted.pseudo_queries, lexicon=lexicon, field=field, seed=seed),
         *((example.query, by_title[next(iter(example.document.values()))]) for example in excluding),
+    ]
+    return _unlabelled(made, sample, setting.template)
+
+
+def _unlabelled(made: Sequence[Couple], sample: Sample, template: PairTemplate) -> list[Couple]:
+    """Without those that came out as a pair of the labels, or with a query of a role that judges.
+
+    Of the documents near a query about a quarter are labelled for it: a teacher that learned from them would tell
+    what it remembers.
+    """
+    labelled = set(zip(sample.query, sample.document, strict=True))
+    judging = {digest(sample.query[i]) for i in np.flatnonzero(sample.role != Role.TRAIN).tolist()}
+    texts = texts_of([query for query, _ in made], [document for _, document in made], template)
+    return [
+        couple
+        for couple, text in zip(made, texts, strict=True)
+        if text not in labelled and digest(text[0]) not in judging
     ]
 
 

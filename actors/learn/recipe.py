@@ -89,11 +89,11 @@ class Teacher:
 class Augmentation:
     """What is made from the pairs of the role `train`, for the teacher to score or, without one, to learn from."""
 
-    mismatches: int = 7_000
+    mismatches: int = 14_000
     """Queries with documents that were meant for others."""
-    pseudo_queries: int = 7_000
+    pseudo_queries: int = 14_000
     """Pairs with a query made from a document's words."""
-    exclusions: int = 1_000
+    exclusions: int = 2_000
     """Pairs with a query that excludes something, in both polarities."""
     dropped_fields: float = 0.0
     """Chance of each field of a document to be left out."""
