@@ -18,12 +18,11 @@ from functools import partial
 from math import ceil
 from typing import Any
 
-import numpy as np
-
 from actors.bundle import Bundle
 from actors.scorer import Scores, ScoresPairs
 from actors.tokens import Tokens
 from pipeline import link
+from pipeline.bearing import Bearing, joined, unscored
 from pipeline.bundles import open_with
 from pipeline.codec import (
     Limits,
@@ -38,8 +37,6 @@ from pipeline.prepare import Prepared, load_class
 from pipeline.records import Mode, Reason, Rejected, Settled, TopicPartition
 from pipeline.settings import Settings
 from pipeline.trial import Died, Trial
-
-NOT_SCORED = float("nan")
 
 _TRIAL_SHARE = 2 / 3
 """Of `execution.hang_s`, for a trial. Prepare's comes first, with a sixth, and gives nothing back either."""
@@ -72,11 +69,10 @@ class Score:
         batch_verdicts: str = "arrow",
         emit_pass: bool = True,
     ) -> None:
-        self._scorer = scorer
+        self._scorer = Bearing(scorer)
         self._limits = limits
         self._trial = trial
         self._run = run
-        self._sound: Tokens | None = None  # a pair that this replica has scored
         self._replica = f"{socket.gethostname()}:{os.getpid()}"
         policy = bundle.manifest.policy
         self._context = VerdictContext(
@@ -100,7 +96,9 @@ class Score:
         began = time.monotonic()
         claim, work = item.claim, unpack_work(item.work)
         tokens = Tokens.from_arrow(work.columns)
-        scores, failures = self._try(tokens) if claim.condemned and len(tokens) else self._score(tokens)
+        scores, failures = (
+            self._try(tokens) if claim.condemned and len(tokens) else self._scorer.score(tokens)
+        )
         context = replace(self._context, source=claim.source, mode=claim.mode)
         now_ms = time.time_ns() // 1_000_000
         verdicts = encode_verdicts(work.records, work.origins, scores, context, time_ms=now_ms)
@@ -121,18 +119,6 @@ class Score:
             lost=item.lost,
         )
 
-    def _score(self, tokens: Tokens) -> tuple[Scores, dict[int, str]]:
-        """Score what can be scored; raise if it is not for the pairs that some cannot."""
-        scores, failures = _score(self._scorer, tokens)
-        if self._sound is None and len(failures) < len(tokens):
-            self._sound = tokens.take([next(at for at in range(len(tokens)) if at not in failures)])
-        if failures:
-            # After a failed assertion on a CUDA device every call fails: whatever came would be rejected.
-            if self._sound is None:
-                raise next(iter(failures.values()))
-            self._scorer.score(self._sound)
-        return scores, {at: f"{type(why).__name__}: {why}" for at, why in failures.items()}
-
     def _try(self, tokens: Tokens) -> tuple[Scores, dict[int, str]]:
         """Score the pairs of a condemned message without risk to this process."""
         pairs = [tokens.slice(at, at + 1) for at in range(len(tokens))]
@@ -143,7 +129,7 @@ class Score:
             for at, answer in enumerate(answers)
             if isinstance(answer, Died)
         }
-        return _joined([_unscored() if isinstance(one, Died) else one for one in answers]), failures
+        return joined([unscored() if isinstance(one, Died) else one for one in answers]), failures
 
 
 def build(settings: Settings) -> Score:
@@ -182,40 +168,6 @@ def _open_trial(settings: Settings) -> Callable[[Tokens], Scores]:
     """What a trial does, in its process."""
     scorer: ScoresPairs = _open_scorer(settings)
     return scorer.score
-
-
-def _score(scorer: ScoresPairs, tokens: Tokens) -> tuple[Scores, dict[int, Exception]]:
-    """Score what can be scored; what fails even alone is named, with the reason.
-
-    The device's errors (memory, an index out of range) come as RuntimeError or MemoryError.
-    """
-    n = len(tokens)
-    try:
-        return scorer.score(tokens), {}
-    except (RuntimeError, MemoryError, IndexError) as error:
-        if n == 1:
-            return _unscored(), {0: error}
-        if n == 0:
-            raise
-    middle = n // 2
-    left, left_failed = _score(scorer, tokens.slice(0, middle))
-    right, right_failed = _score(scorer, tokens.slice(middle, n))
-    failed = left_failed | {middle + at: because for at, because in right_failed.items()}
-    return _joined([left, right]), failed
-
-
-def _unscored() -> Scores:
-    """In the place of one pair's scores."""
-    nothing = np.full(1, NOT_SCORED, np.float32)
-    return Scores(nothing, nothing, np.zeros(1, np.int8))
-
-
-def _joined(parts: Sequence[Scores]) -> Scores:
-    return Scores(
-        np.concatenate([part.logit for part in parts]),
-        np.concatenate([part.relevance for part in parts]),
-        np.concatenate([part.action for part in parts]),
-    )
 
 
 def _named(rejected: list[Rejected], origins: Origins, failures: Mapping[int, str]) -> list[Rejected]:

@@ -1,0 +1,83 @@
+"""Scores whatever can be scored: a batch that the scorer cannot bear is halved, down to the pair that is at fault.
+
+Promises a score or a reason for every pair, and that no pair is blamed for a broken scorer: before one is, another
+must still be scored, or what the scorer raised is raised. Knows neither Kafka nor the engine; each door scores
+through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from actors.scorer import Scores, ScoresPairs
+from actors.tokens import Tokens
+
+NOT_SCORED = float("nan")
+
+
+class Bearing:
+    """A scorer that tells which pairs it cannot bear.
+
+    Args:
+        scorer: Scores tokens.
+    """
+
+    def __init__(self, scorer: ScoresPairs) -> None:
+        self._scorer = scorer
+        self._sound: Tokens | None = None  # a pair that was scored
+
+    def score(self, tokens: Tokens) -> tuple[Scores, dict[int, str]]:
+        """Score what can be scored.
+
+        Args:
+            tokens: Pairs, n of them; none will do.
+
+        Returns:
+            A score for each, and by place why some have `NOT_SCORED` instead.
+        """
+        scores, failures = _score(self._scorer, tokens)
+        if self._sound is None and len(failures) < len(tokens):
+            self._sound = tokens.take([next(at for at in range(len(tokens)) if at not in failures)])
+        if failures:
+            # After a failed assertion on a CUDA device every call fails: whatever came would be rejected.
+            if self._sound is None:
+                raise next(iter(failures.values()))
+            self._scorer.score(self._sound)
+        return scores, {at: f"{type(why).__name__}: {why}" for at, why in failures.items()}
+
+
+def unscored() -> Scores:
+    """In the place of one pair's scores."""
+    nothing = np.full(1, NOT_SCORED, np.float32)
+    return Scores(nothing, nothing, np.zeros(1, np.int8))
+
+
+def joined(parts: Sequence[Scores]) -> Scores:
+    """One after the other; at least one."""
+    return Scores(
+        np.concatenate([part.logit for part in parts]),
+        np.concatenate([part.relevance for part in parts]),
+        np.concatenate([part.action for part in parts]),
+    )
+
+
+def _score(scorer: ScoresPairs, tokens: Tokens) -> tuple[Scores, dict[int, Exception]]:
+    """Score what can be scored; what fails even alone is named, with the reason.
+
+    The device's errors (memory, an index out of range) come as RuntimeError or MemoryError.
+    """
+    n = len(tokens)
+    try:
+        return scorer.score(tokens), {}
+    except (RuntimeError, MemoryError, IndexError) as error:
+        if n == 1:
+            return unscored(), {0: error}
+        if n == 0:
+            raise
+    middle = n // 2
+    left, left_failed = _score(scorer, tokens.slice(0, middle))
+    right, right_failed = _score(scorer, tokens.slice(middle, n))
+    failed = left_failed | {middle + at: because for at, because in right_failed.items()}
+    return joined([left, right]), failed

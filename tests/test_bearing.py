@@ -1,0 +1,53 @@
+"""A scorer that tells which pairs it cannot bear."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from actors.scorer import Scores
+from actors.tokens import Tokens
+from pipeline.bearing import Bearing
+
+_UNBEARABLE = 13
+
+
+class _Picky:
+    """Raises for any batch that holds one token."""
+
+    def __init__(self, *, broken: bool = False) -> None:
+        self.broken = broken
+
+    def score(self, tokens: Tokens) -> Scores:
+        if self.broken or _UNBEARABLE in tokens.ids:
+            raise RuntimeError("out of memory")
+        logit = tokens.ids[tokens.offsets[:-1]].astype(np.float32)
+        return Scores(logit, -logit, np.zeros(len(tokens), np.int8))
+
+
+def _pairs(*ids: int) -> Tokens:
+    return Tokens.from_rows([[one] for one in ids], None)
+
+
+def test_the_pairs_at_fault_are_named_and_the_others_scored_in_order() -> None:
+    scores, failures = Bearing(_Picky()).score(_pairs(1, 13, 3, 4, 13))
+    assert failures == dict.fromkeys((1, 4), "RuntimeError: out of memory")
+    assert scores.logit[[0, 2, 3]].tolist() == [1, 3, 4]
+    assert np.isnan(scores.logit[[1, 4]]).all()
+
+
+def test_nothing_is_scored_of_nothing() -> None:
+    scores, failures = Bearing(_Picky()).score(_pairs())
+    assert not len(scores)
+    assert not failures
+
+
+def test_a_broken_scorer_blames_no_pair() -> None:
+    scorer = _Picky()
+    bearing = Bearing(scorer)
+    with pytest.raises(RuntimeError, match="memory"):
+        bearing.score(_pairs(13))
+    bearing.score(_pairs(1))
+    scorer.broken = True
+    with pytest.raises(RuntimeError, match="memory"):
+        bearing.score(_pairs(1, 2))
