@@ -10,8 +10,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import Linear, functional
 from transformers.models.auto.modeling_auto import AutoModelForSequenceClassification
 
+from actors.bert import EVEN_ROWS
 from actors.errors import BundleProblem
 
 _MOST_CHARS = 300
@@ -49,6 +51,9 @@ class AutoClassifier:
         if missing:
             raise BundleProblem(str(folder), f"model.safetensors does not fill the encoder: {missing[:3]}")
         self._model = model.eval().to(device)
+        for module in self._model.modules():
+            if isinstance(module, Linear):
+                module.register_forward_pre_hook(_even)
         self._precision = torch.autocast(device.type, products, enabled=products != torch.float32)
 
     def __call__(self, ids: Tensor, type_ids: Tensor | None, mask: Tensor) -> Tensor:
@@ -65,4 +70,13 @@ class AutoClassifier:
         types = {} if type_ids is None else {"token_type_ids": type_ids}
         with self._precision:
             logits: Tensor = self._model(input_ids=ids, attention_mask=mask.long(), **types).logits
-        return logits[:, 0]
+        return logits[: len(ids), 0]
+
+
+def _even(layer: Linear, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
+    """Rows of zeros below those of a head: see `bert.EVEN_ROWS`. They are cut off at the end."""
+    del layer
+    rows = inputs[0]
+    if rows.dim() != 2 or not len(rows) % EVEN_ROWS:
+        return None
+    return (functional.pad(rows, (0, 0, 0, -len(rows) % EVEN_ROWS)),)

@@ -42,39 +42,52 @@ class PaddedBatch(NamedTuple):
     """True where there is a token, bool `[n, width]`."""
 
 
-def padded_widths(lengths: ArrayLike, *, max_tokens: int) -> NDArray[np.int64]:
-    """The width of each pair: its length rounded up to a multiple of `WIDTH_STEP`, at most `max_tokens`.
+def padded_widths(lengths: ArrayLike, *, n_positions: int | None = None) -> NDArray[np.int64]:
+    """The width of each pair: its length rounded up to a multiple of `WIDTH_STEP`, at most `n_positions`.
 
     Args:
-        lengths: Tokens per pair, each at most `max_tokens`.
-        max_tokens: The encoder's own limit, which no padding may pass.
+        lengths: Tokens per pair, each at most `n_positions`.
+        n_positions: The encoder's own limit, which no padding may pass; None where it has none.
 
     Returns:
         Tokens per pair with its padding, int64 `[n]`.
     """
-    steps = -(-np.asarray(lengths, dtype=np.int64) // WIDTH_STEP)
-    return np.minimum(steps * WIDTH_STEP, max_tokens)
+    widths: NDArray[np.int64] = -(-np.asarray(lengths, dtype=np.int64) // WIDTH_STEP) * WIDTH_STEP
+    return widths if n_positions is None else np.minimum(widths, n_positions)
 
 
-def distinct(tokens: Tokens) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Find identical pairs: the rows to score, and for every row its place among them.
+def spelled(tokens: Tokens) -> list[bytes]:
+    """Each pair as bytes, equal where the encoder reads the same.
 
     Args:
         tokens: Pairs, n of them.
 
     Returns:
-        First occurrences int64 `[m]`, ascending, and places int64 `[n]`: row i has the same tokens as
-        row `first[place[i]]`.
+        n spellings. Whoever has one of them can tell no other pair's.
+    """
+    # Bytes are hashed at C speed. A spelling is five times as long as the pair, or four: its seam is never in
+    # doubt.
+    ids, size = tokens.ids.tobytes(), tokens.ids.itemsize
+    types = b"" if tokens.type_ids is None else tokens.type_ids.tobytes()
+    bounds = pairwise(tokens.offsets.tolist())
+    return [ids[size * start : size * stop] + types[start:stop] for start, stop in bounds]
+
+
+def distinct(spellings: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Find identical pairs: the rows to score, and for every row its place among them.
+
+    Args:
+        spellings: See `spelled`, n of them.
+
+    Returns:
+        First occurrences int64 `[m]`, ascending, and places int64 `[n]`: row i is the same pair as row
+        `first[place[i]]`.
     """
     seen: dict[bytes, int] = {}
     first: list[int] = []
-    place = np.empty(len(tokens), dtype=np.int64)
-    # Bytes are hashed at C speed. A key's length is five times the pair's, or four: its seam is never in doubt.
-    ids, size = tokens.ids.tobytes(), tokens.ids.itemsize
-    types = b"" if tokens.type_ids is None else tokens.type_ids.tobytes()
-    for row, (start, stop) in enumerate(pairwise(tokens.offsets.tolist())):
-        key = ids[size * start : size * stop] + types[start:stop]
-        place[row] = seen.setdefault(key, len(first))
+    place = np.empty(len(spellings), dtype=np.int64)
+    for row, spelling in enumerate(spellings):
+        place[row] = seen.setdefault(spelling, len(first))
         if place[row] == len(first):
             first.append(row)
     return np.asarray(first, dtype=np.int64), place

@@ -27,14 +27,20 @@ WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
 PLOT_FILES = ("reliability.png", "scores.png", "coverage.png")
 """What `learn.plots` draws, in its order."""
+EXPORT_FILES = ("openvino_model.xml", "openvino_model.bin")
+"""The graph of an encoder that was exported, and its weights; no code is in them, whatever the second's name."""
+PROBES_FILE = "probes.arrow"
 REQUIRED_FILES = (WEIGHTS_FILE, "config.json", "tokenizer.json")
-# What transformers may want beside tokenizer.json, so that a bundle also opens as a model folder; the prior; which
-# query had which role (`learn.roles.ROLES_FILE`); and what people read.
+# What transformers may want beside tokenizer.json, so that a bundle also opens as a model folder; the prior;
+# what another engine computes; pairs with their logits (`probes`); which query had which role
+# (`learn.roles.ROLES_FILE`); and what people read.
 OPTIONAL_FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
     PRIOR_FILE,
+    *EXPORT_FILES,
+    PROBES_FILE,
     "roles.json",
     CARD_FILE,
     *PLOT_FILES,
@@ -142,7 +148,8 @@ def write_child(
 ) -> Bundle:
     """Make a bundle with the model of another, such as one with other thresholds: whole, or not at all.
 
-    The parent's card and plots stay behind: they are about the parent.
+    The parent's card and plots stay behind: they are about the parent. So do its export and its probes where the
+    child is computed in another way.
 
     Args:
         folder: Where the bundle goes; must not exist, its parent folder is made.
@@ -160,7 +167,10 @@ def write_child(
     """
     target, own = Path(folder), dict(files or {})
     _refuse_foreign(target, own)
-    inherited = set(parent.manifest.files) - set(own) - {CARD_FILE, *PLOT_FILES}
+    left = {CARD_FILE, *PLOT_FILES}
+    if manifest.serving != parent.manifest.serving:
+        left |= {*EXPORT_FILES, PROBES_FILE}
+    inherited = set(parent.manifest.files) - set(own) - left
     with _saying(target, "cannot be written"):
         refuse_existing(target)
         with draft_beside(target) as draft:
@@ -221,7 +231,8 @@ def check_names(place: Path | str, *, named: set[str], present: set[str]) -> Non
     Raises:
         BundleProblem: One is missing, surplus, pickled, or none of a bundle's.
     """
-    pickled = sorted(name for name in named | present if name.lower().endswith(_PICKLED))
+    foreign = (named | present) - set(FILES)
+    pickled = sorted(name for name in foreign if name.lower().endswith(_PICKLED))
     _refuse_if(
         place, pickled, f"{{}} may be pickled, and what is can run code; weights are in {WEIGHTS_FILE}"
     )

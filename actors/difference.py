@@ -65,6 +65,7 @@ def parts(manifest: Manifest) -> dict[str, Any]:
     return {
         "files": said.pop("files"),
         "template": {**said.pop("template"), "max_tokens": said.pop("max_tokens")},
+        "serving": said.pop("serving"),
         "map": said.pop("calibration"),
         "thresholds": {"prune": policy.pop("prune"), "review": policy.pop("review")},
         "promise": policy,

@@ -1,14 +1,13 @@
 """The model on its device: padded pairs in, logits out.
 
-`Backend` is all that a scorer asks of an encoder; the torch one is here. It opens only what a checked
-bundle holds, and never the network. float32 on a CPU is the reference; on a GPU the matrix products are
-bf16 (measured on a CPU, MiniLM with a random head: correlation 0.99995, RMS difference 1% of the spread).
-Importing this module imports torch, two seconds; whoever only prepares or decides need not.
+`Backend` is all that a scorer asks of an encoder, and `open_backend` gives the one that a bundle names. The torch
+one is here; it computes in the bundle's precision wherever it runs, from what a checked bundle holds and never
+from the network. Importing this module imports torch, two seconds; whoever only prepares or decides need not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -21,7 +20,8 @@ from torch import Tensor
 from actors import bert
 from actors.batching import PaddedBatch
 from actors.bundle import WEIGHTS_FILE, Bundle, read_config
-from actors.errors import BundleProblem, DeviceMissing
+from actors.errors import BundleProblem, DeviceMissing, OutOfMemory
+from actors.serving import Engine, Precision
 
 Classifier = Callable[[Tensor, Tensor | None, Tensor], Tensor]
 """Ids, types and mask `[n, width]` to logits `[n]`, all on one device."""
@@ -38,8 +38,59 @@ class Backend(Protocol):
     def pad_id(self) -> int:
         """The token that pads."""
 
+    @property
+    def n_positions(self) -> int | None:
+        """Tokens of the widest pair that it reads; None where it has no limit."""
+
     def logits(self, batch: PaddedBatch) -> NDArray[np.float32]:
-        """Severity of each pair, float32 `[n]`; blocks until it is on the host."""
+        """Severity of each pair, float32 `[n]`; blocks until it is on the host. Raises OutOfMemory."""
+
+
+def open_backend(bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> Backend:
+    """Load a bundle's encoder, to be computed as the bundle says.
+
+    Args:
+        bundle: A checked bundle.
+        device: `cpu`, `cuda`, `cuda:<n>`, or `auto`: the GPU if there is one and the engine runs there.
+        threads: CPU threads, for the whole process; None leaves the engine's own choice.
+
+    Returns:
+        The encoder, ready to score.
+
+    Raises:
+        BundleProblem: A part of the bundle is malformed, or this processor cannot compute it so.
+        DeviceMissing: The device is not on this machine.
+        ExtraMissing: The engine is not installed.
+    """
+    if bundle.manifest.serving.engine is Engine.OPENVINO:
+        # By name: who serves with torch alone needs no other engine installed.
+        openvino: Backend = import_module("actors.openvino_backend").OpenVinoBackend(
+            bundle, device=device, threads=threads
+        )
+        return openvino
+    return TorchBackend(bundle, device=device, threads=threads)
+
+
+def read_positions(bundle: Bundle, config: Mapping[str, Any]) -> int | None:
+    """How many tokens the encoder reads at most.
+
+    Args:
+        bundle: A checked bundle.
+        config: Its `config.json`.
+
+    Returns:
+        The limit; None where there is none.
+
+    Raises:
+        BundleProblem: It is below the bundle's `max_tokens`.
+    """
+    n_positions = config.get("max_position_embeddings")
+    if n_positions is not None and n_positions < bundle.manifest.max_tokens:
+        raise BundleProblem(
+            str(bundle.path),
+            f"max_tokens is {bundle.manifest.max_tokens}, the encoder has {n_positions} positions",
+        )
+    return None if n_positions is None else int(n_positions)
 
 
 class TorchBackend:
@@ -61,13 +112,8 @@ class TorchBackend:
         if threads is not None:
             torch.set_num_threads(threads)
         config = read_config(bundle.path)
-        n_positions = config.get("max_position_embeddings")
-        if n_positions is not None and n_positions < bundle.manifest.max_tokens:
-            raise BundleProblem(
-                str(bundle.path),
-                f"max_tokens is {bundle.manifest.max_tokens}, the encoder has {n_positions} positions",
-            )
-        products = torch.float32 if self._device.type == "cpu" else torch.bfloat16
+        self._n_positions = read_positions(bundle, config)
+        products = torch.bfloat16 if bundle.manifest.serving.precision is Precision.BF16 else torch.float32
         self._classify = _load(bundle, config, self._device, products)
         self._pad_id = int(config.get("pad_token_id") or 0)
 
@@ -81,6 +127,11 @@ class TorchBackend:
         """The token that pads."""
         return self._pad_id
 
+    @property
+    def n_positions(self) -> int | None:
+        """Tokens of the widest pair that it reads; None where it has no limit."""
+        return self._n_positions
+
     @torch.inference_mode()
     def logits(self, batch: PaddedBatch) -> NDArray[np.float32]:
         """Score pairs of one width; blocks until the logits are on the host.
@@ -90,10 +141,16 @@ class TorchBackend:
 
         Returns:
             Severity, float32 `[n]`; as the encoder gave it, finite or not.
+
+        Raises:
+            OutOfMemory: The device has no room for so many tokens at once.
         """
-        types = None if batch.type_ids is None else self._send(batch.type_ids).long()
-        logits: Tensor = self._classify(self._send(batch.ids).long(), types, self._send(batch.mask))
-        return np.asarray(logits.float().cpu().numpy())
+        try:
+            types = None if batch.type_ids is None else self._send(batch.type_ids).long()
+            logits: Tensor = self._classify(self._send(batch.ids).long(), types, self._send(batch.mask))
+            return np.asarray(logits.float().cpu().numpy())
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemory(self.device, batch.ids.size) from error
 
     def _send(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self._device)

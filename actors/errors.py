@@ -169,6 +169,48 @@ class DeviceMissing(ScoringError):
         return f"no device {self.device!r} here; there is: {', '.join(self.present)}"
 
 
+class ScoresDrifted(ScoringError):
+    """A replica does not score as the bundle says.
+
+    Args:
+        path: The bundle's folder.
+        serving: How the bundle is to be computed.
+        drift: Root mean square difference of the logits of its probes, in their standard deviations.
+        bound: What it may be.
+    """
+
+    def __init__(self, path: str, serving: str, drift: float, bound: float) -> None:
+        super().__init__(path, serving, drift, bound)
+        self.path = path
+        self.serving = serving
+        self.drift = drift
+        self.bound = bound
+
+    def __str__(self) -> str:
+        return (
+            f"bundle {self.path}: computed as {self.serving}, its probes differ by {self.drift:.2g} standard "
+            f"deviations from what they were when its thresholds were set; {self.bound:g} is allowed. Serve it on "
+            "a processor like that one, or make a child for this one: sluice bundle optimise"
+        )
+
+
+class OutOfMemory(ScoringError, MemoryError):
+    """A device has no room for a piece.
+
+    Args:
+        device: Its name.
+        n_tokens: Padded tokens of the piece.
+    """
+
+    def __init__(self, device: str, n_tokens: int) -> None:
+        super().__init__(device, n_tokens)
+        self.device = device
+        self.n_tokens = n_tokens
+
+    def __str__(self) -> str:
+        return f"{self.device} has no room for {self.n_tokens} padded tokens at once"
+
+
 class RowTooLong(ScoringError):
     """One pair alone exceeds the token budget of a piece.
 

@@ -21,8 +21,9 @@ from actors.kinds import of_kind, texts
 from actors.pairs import PairTemplate
 from actors.policy import Policy
 from actors.rubric import Rubric
+from actors.serving import Serving
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Goes up when an older reader would misunderstand a bundle. Readers refuse any other."""
 
 _N_QUANTILES = 101
@@ -105,6 +106,8 @@ class Manifest:
     """What `learn.evaluate.Evaluation.to_json` says of the test role, plain data; empty where nobody measured."""
     parent: str | None = None
     """Digest of the bundle that this one was made from, with the same weights."""
+    serving: Serving = field(default_factory=Serving)
+    """How the encoder is computed: the one way that map and policy are for."""
     files: Mapping[str, str] = field(default_factory=dict)
     """File name to `sha256:<hex>`; filled in by `write_bundle`."""
 
@@ -134,6 +137,7 @@ class Manifest:
             "code": self.code,
             "metrics": dict(self.metrics),
             "parent": self.parent,
+            "serving": self.serving.to_json(),
             "files": dict(self.files),
         }
 
@@ -157,6 +161,7 @@ class Manifest:
             code=of_kind(str, data["code"]),
             metrics=dict(data["metrics"]),
             parent=None if data["parent"] is None else of_kind(str, data["parent"]),
+            serving=Serving.from_json(data["serving"]),
             files=texts(data["files"]),
         )
 

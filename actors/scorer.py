@@ -7,20 +7,25 @@ the same whatever the company. Whoever calls them knows where candidates come fr
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from actors.batching import distinct, pack, pad, padded_widths
+from actors.batching import distinct, pack, pad, padded_widths, spelled
 from actors.bundle import Bundle
-from actors.errors import RowTooLong
+from actors.errors import OutOfMemory, RowTooLong, ScoresDrifted
 from actors.pairs import Fields, TextProblem
 from actors.prior import read_prior
+from actors.probes import BOUNDS, read_probes
+from actors.recent import Recent, key
 from actors.tokens import PairTokenizer, Tokens
+
+logger = logging.getLogger(__name__)
 
 
 class Prepared(NamedTuple):
@@ -47,6 +52,22 @@ class Scores:
 
     def __len__(self) -> int:
         return len(self.logit)
+
+
+@dataclass(slots=True)
+class Effort:
+    """What scoring took, since a scorer was opened. Grows."""
+
+    pairs: int = 0
+    """Answered."""
+    encoded: int = 0
+    """Of these, through the encoder; the others were repeats."""
+    tokens: int = 0
+    """Of the encoded pairs."""
+    padded: int = 0
+    """The same with their padding."""
+    halvings: int = 0
+    """How often the device had no room."""
 
 
 class Prepares(Protocol):
@@ -111,16 +132,23 @@ class Preparer:
 class Scorer:
     """A bundle's encoder, map and policy, warm. Opening it takes seconds, so it is opened once.
 
+    What it was opened on is probed first: an encoder that does not say of the bundle's probes what the bundle
+    says is not served.
+
     Args:
         bundle_path: The bundle's folder.
         device: `cpu`, `cuda`, `cuda:<n>`, or `auto`: the GPU if there is one.
-        threads: CPU threads of torch, for the whole process; None leaves torch's own choice.
-        budget_tokens: Ceiling on the padded tokens that go through the encoder at once.
+        threads: CPU threads, for the whole process; None leaves the engine's own choice.
+        budget_tokens: Ceiling on the padded tokens that go through the encoder at once. Halved whenever the device
+            has no room for so many.
+        cache_pairs: How many of the latest pairs are remembered, at least; 0 for none.
 
     Raises:
         BundleError: The bundle must not be used.
         DeviceMissing: The device is not on this machine.
+        ExtraMissing: The bundle's engine is not installed.
         RowTooLong: The budget is below the bundle's longest pair.
+        ScoresDrifted: This machine does not score as the bundle says.
     """
 
     def __init__(
@@ -130,15 +158,20 @@ class Scorer:
         device: str = "auto",
         threads: int | None = None,
         budget_tokens: int = 4096,
+        cache_pairs: int = 0,
     ) -> None:
         # torch takes two seconds to import: the processes that only name this class must not pay for it.
-        from actors.encoder import TorchBackend  # noqa: PLC0415
+        from actors.encoder import open_backend  # noqa: PLC0415
 
         self.bundle = Bundle.open(bundle_path)
-        if self.bundle.manifest.max_tokens > budget_tokens:
-            raise RowTooLong(self.bundle.manifest.max_tokens, budget_tokens)
+        self._encoder = open_backend(self.bundle, device=device, threads=threads)
+        self._longest = int(self._widths([self.bundle.manifest.max_tokens])[0])
+        if self._longest > budget_tokens:
+            raise RowTooLong(self._longest, budget_tokens)
         self._budget_tokens = budget_tokens
-        self._encoder = TorchBackend(self.bundle, device=device, threads=threads)
+        self._recent = Recent(cache_pairs) if cache_pairs else None
+        self.effort = Effort()
+        self._probe()
 
     @property
     def device(self) -> str:
@@ -152,23 +185,77 @@ class Scorer:
             tokens: Pairs, n of them; none will do.
 
         Returns:
-            A score for each, the same in any company. What the device raises (memory) passes through.
+            A score for each, the same in any company.
+
+        Raises:
+            OutOfMemory: The device has no room for one pair. What else it raises passes through.
         """
-        first, place = distinct(tokens)
-        logit = self._encode(tokens.take(first))[place]
+        logit = self.encode(tokens)
         if tokens.prior is not None:  # a pair's own: equal tokens may come from texts that are not
             logit = logit + tokens.prior
         manifest = self.bundle.manifest
         relevance = manifest.calibration.relevance(logit).astype(np.float32)
         return Scores(logit, relevance, manifest.policy.decide(logit))
 
+    def encode(self, tokens: Tokens) -> NDArray[np.float32]:
+        """What the encoder alone says of pairs, without their prior. Identical ones go through it once.
+
+        Args:
+            tokens: Pairs, n of them; none will do.
+
+        Returns:
+            Logits, float32 `[n]`.
+        """
+        spellings = spelled(tokens)
+        first, place = distinct(spellings)
+        if self._recent is None:
+            logit = self._encode(tokens.take(first))
+        else:
+            keys = [key(spellings[row]) for row in first.tolist()]
+            logit = self._recent.recall(keys)
+            (new,) = np.nonzero(np.isnan(logit))
+            logit[new] = self._encode(tokens.take(first[new]))
+            self._recent.remember([keys[at] for at in new.tolist()], logit[new])
+        self.effort.pairs += len(tokens)
+        return logit[place]
+
     def _encode(self, tokens: Tokens) -> NDArray[np.float32]:
         """The logits of distinct pairs, widest first through the encoder, back in the given order."""
-        widths = padded_widths(tokens.lengths, max_tokens=self.bundle.manifest.max_tokens)
+        widths = self._widths(tokens.lengths)
         order = np.argsort(-widths, kind="stable")
         by_width = tokens.take(order)
         logits = np.empty(len(tokens), dtype=np.float32)
         for start, stop, width in pack(widths[order], budget_tokens=self._budget_tokens):
-            batch = pad(by_width.slice(start, stop), width=width, pad_id=self._encoder.pad_id)
-            logits[order[start:stop]] = self._encoder.logits(batch)
+            logits[order[start:stop]] = self._encode_piece(by_width.slice(start, stop), width)
+        self.effort.encoded += len(tokens)
+        self.effort.tokens += len(tokens.ids)
+        self.effort.padded += int(widths.sum())
         return logits
+
+    def _encode_piece(self, tokens: Tokens, width: int) -> NDArray[np.float32]:
+        """Pairs of one width at once; in halves where the device has no room, and smaller pieces from then on."""
+        try:
+            return self._encoder.logits(pad(tokens, width=width, pad_id=self._encoder.pad_id))
+        except OutOfMemory as error:
+            if len(tokens) == 1:
+                raise
+            self.effort.halvings += 1
+            self._budget_tokens = min(self._budget_tokens, max(self._longest, error.n_tokens // 2))
+            logger.warning("%s; from now on %d", error, self._budget_tokens)
+        middle = len(tokens) // 2
+        halves = tokens.slice(0, middle), tokens.slice(middle, len(tokens))
+        return np.concatenate([self._encode_piece(half, width) for half in halves])
+
+    def _widths(self, lengths: ArrayLike) -> NDArray[np.int64]:
+        return padded_widths(lengths, n_positions=self._encoder.n_positions)
+
+    def _probe(self) -> None:
+        """Score the bundle's probes as they were scored when it was made; that also warms the encoder."""
+        probes = read_probes(self.bundle.path)
+        if probes is None:
+            return
+        serving = self.bundle.manifest.serving
+        drift, bound = probes.drift(self._encode(probes.tokens)), BOUNDS[serving.precision]
+        if drift > bound:
+            raise ScoresDrifted(str(self.bundle.path), f"{serving} on {self.device}", drift, bound)
+        self.effort = Effort()

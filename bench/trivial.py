@@ -36,9 +36,14 @@ class TrivialScorer:
     """Scores by the token, through a table."""
 
     def __init__(
-        self, bundle_path: Path | str, *, threads: int | None = None, budget_tokens: int = 0
+        self,
+        bundle_path: Path | str,
+        *,
+        threads: int | None = None,
+        budget_tokens: int = 0,
+        cache_pairs: int = 0,
     ) -> None:
-        del threads, budget_tokens
+        del threads, budget_tokens, cache_pairs
         self.bundle = Bundle.open(bundle_path)
 
     def score(self, tokens: Tokens) -> Scores:

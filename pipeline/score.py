@@ -159,7 +159,10 @@ def build(settings: Settings) -> Score:
 def _open_scorer(settings: Settings) -> Any:  # noqa: ANN401 - a class that the settings name
     pool = settings.pool
     opener = partial(
-        load_class(pool.scorer), threads=ceil(pool.cpus_per_replica), budget_tokens=pool.budget_tokens
+        load_class(pool.scorer),
+        threads=ceil(pool.cpus_per_replica),
+        budget_tokens=pool.budget_tokens,
+        cache_pairs=pool.cache_pairs,
     )
     return open_with(opener, settings.bundle)
 

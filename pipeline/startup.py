@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
+from actors.batching import padded_widths
 from actors.bundle import Bundle
 from pipeline import bundles, codec
 from pipeline.kafka import topics
@@ -32,9 +33,10 @@ def open_bundle(settings: Settings) -> Bundle:
         SettingsError: Its longest pair does not fit `pool.budget_tokens`.
     """
     bundle = bundles.open_with(Bundle.open, settings.bundle)
-    longest, budget = bundle.manifest.max_tokens, settings.pool.budget_tokens
+    longest = int(padded_widths([bundle.manifest.max_tokens])[0])
+    budget = settings.pool.budget_tokens
     if longest > budget:
-        problem = f"{budget} tokens hold no pair of this bundle, which has up to {longest}; allow as many"
+        problem = f"{budget} tokens hold no pair of this bundle, which takes up to {longest}; allow as many"
         raise settings.refuse("pool.budget_tokens", problem)
     return bundle
 

@@ -318,9 +318,7 @@ class ArithmeticScorer:
 
     NOT_A_NUMBER = 999_999
 
-    def __init__(
-        self, bundle_path: Path | str, *, threads: int | None = None, budget_tokens: int = 4096
-    ) -> None:
+    def __init__(self, bundle_path: Path | str, **_: int | None) -> None:
         self.bundle = Bundle.open(bundle_path)
 
     def score(self, tokens: Tokens) -> Scores:
@@ -340,10 +338,8 @@ class PoisonScorer(ArithmeticScorer):
     BREAKS = 1_000_004
     """After this one it can score nothing any more, as a CUDA device after a failed assertion."""
 
-    def __init__(
-        self, bundle_path: Path | str, *, threads: int | None = None, budget_tokens: int = 4096
-    ) -> None:
-        super().__init__(bundle_path, threads=threads, budget_tokens=budget_tokens)
+    def __init__(self, bundle_path: Path | str, **_: int | None) -> None:
+        super().__init__(bundle_path)
         self._broken = False
 
     def score(self, tokens: Tokens) -> Scores:

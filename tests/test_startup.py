@@ -56,10 +56,10 @@ def test_a_token_budget_below_the_longest_pair_is_refused(bundle: Bundle, tmp_pa
     """Every replica refused it while it was built, and the gate ended with three failed starts."""
     manifest = replace(bundle.manifest, max_tokens=600, files={})
     long = write_bundle(tmp_path / "long", model_folder=bundle.path, manifest=manifest)
-    with pytest.raises(SettingsError, match="600") as refused:
-        startup.open_bundle(Settings(bundle=str(long.path), pool={"budget_tokens": 599}))
+    with pytest.raises(SettingsError, match="608") as refused:
+        startup.open_bundle(Settings(bundle=str(long.path), pool={"budget_tokens": 607}))
     assert refused.value.setting == "pool.budget_tokens"
-    assert startup.open_bundle(Settings(bundle=str(long.path), pool={"budget_tokens": 600})) == long
+    assert startup.open_bundle(Settings(bundle=str(long.path), pool={"budget_tokens": 608})) == long
 
 
 # --- the broker

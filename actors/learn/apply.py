@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from actors.errors import DataRefused
 from actors.learn.quiet import quiet
 from actors.pairs import MAX_CHARS, Fields
+from actors.probes import Probes
 from actors.scorer import Preparer, Scorer
 
 logger = logging.getLogger(__name__)
@@ -58,3 +60,23 @@ def logits(
         said = f"the bundle's logit is {found[place]}; mend or replace the bundle {bundle_path}"
         raise DataRefused(f"{source}, pair {place + 1}", said)
     return found
+
+
+def probes(bundle_path: Path, queries: Sequence[Fields], documents: Sequence[Fields]) -> Probes:
+    """What a bundle's encoder says of pairs, for those who serve it to compare with.
+
+    Args:
+        bundle_path: The bundle's folder.
+        queries: Query-side fields, n of them, at least one.
+        documents: Document-side fields, n of them; all have been scored before.
+
+    Returns:
+        The pairs' tokens, with the encoder's logits.
+
+    Raises:
+        BundleError: The bundle must not be used.
+    """
+    with quiet():
+        preparer, scorer = Preparer(bundle_path, max_chars=MAX_CHARS), Scorer(bundle_path)
+    tokens = replace(preparer.prepare(queries, documents).tokens, prior=None)
+    return Probes(tokens, scorer.encode(tokens))

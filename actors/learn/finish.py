@@ -16,7 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.bundle import CARD_FILE, PLOT_FILES, Bundle, refuse_existing, write_bundle, write_child
+from actors.bundle import (
+    CARD_FILE,
+    PLOT_FILES,
+    PROBES_FILE,
+    Bundle,
+    refuse_existing,
+    write_bundle,
+    write_child,
+)
 from actors.calibration import CalibrationMap, fit_platt
 from actors.errors import DataRefused
 from actors.learn import apply
@@ -35,6 +43,7 @@ from actors.learn.tries import Try, n_made
 from actors.learn.window import Traffic, Window
 from actors.manifest import Manifest, ReferenceScores, RoleCount
 from actors.policy import Policy
+from actors.probes import Probes, chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +135,7 @@ def finish(
     base = order.base_model
     named = None if base is None or Path(base).exists() else base
     files = _files(manifest, judged, sample.roles, base_model=named, drawn_on="the role test")
+    files[PROBES_FILE] = _probes(draft, texts, window).to_bytes()
     bundle = write_bundle(order.folder, model_folder=draft.path, manifest=manifest, files=files)
     return Finished(bundle, outcome.decision, evaluation, n_made(outcome.tries))
 
@@ -216,6 +226,12 @@ def draw(judged: Judged, policy: Policy, calibration: CalibrationMap) -> dict[st
 def count(people: People) -> RoleCount:
     """How many pairs, severe ones and clusters there are."""
     return RoleCount(len(people), int(people.severe.sum()), people.n_clusters)
+
+
+def _probes(draft: Bundle, traffic: Traffic, window: Window) -> Probes:
+    """Of the traffic, from the least to the most severe."""
+    pairs = [traffic.pairs[i] for i in chosen(window.logit).tolist()]
+    return apply.probes(draft.path, [pair.query for pair in pairs], [pair.document for pair in pairs])
 
 
 def _per_cluster(role: RoleCount | None) -> float | None:

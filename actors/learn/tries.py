@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from actors.bundle import CARD_FILE, PLOT_FILES
+from actors.bundle import CARD_FILE, PLOT_FILES, PROBES_FILE
 from actors.errors import DataRefused, TriesSpent
 from actors.learn.threshold import Wish
 from actors.manifest import Manifest, canonical_json, sha256
@@ -114,12 +114,13 @@ def scores_as(manifest: Manifest) -> str:
                 "files": told_apart,
                 "template": manifest.template.to_json(),
                 "max_tokens": manifest.max_tokens,
+                "serving": manifest.serving.to_json(),
             }
         )
     )
 
 
-_NOT_SCORING = {"roles.json", CARD_FILE, *PLOT_FILES}
+_NOT_SCORING = {"roles.json", CARD_FILE, PROBES_FILE, *PLOT_FILES}
 _IN_BUNDLE = "the bundle's tries"
 _KEY = ("weights", "target", "confidence", "cap", "traffic")
 _BEGINNING = b'{"cap": '

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.batching import WIDTH_STEP, distinct, pack, pad, padded_widths
+from actors.batching import WIDTH_STEP, distinct, pack, pad, padded_widths, spelled
 from actors.errors import RowTooLong
 from actors.tokens import Tokens
 
@@ -13,23 +13,27 @@ budgets = st.integers(112, 600)  # 100 tokens padded, and up
 
 @given(lengths)
 def test_a_width_holds_its_pair_and_follows_from_its_length_alone(lengths):
-    widths = padded_widths(lengths, max_tokens=100)
+    widths = padded_widths(lengths, n_positions=100)
     for length, width in zip(lengths, widths, strict=True):
         assert length <= width <= min(100, length + WIDTH_STEP - 1)
         assert width % WIDTH_STEP == 0 or width == 100
-        assert width == padded_widths([length], max_tokens=100)
+        assert width == padded_widths([length], n_positions=100)
+
+
+def test_an_encoder_without_a_limit_gets_whole_steps():
+    assert padded_widths([1, 16, 17, 600]).tolist() == [16, 16, 32, 608]
 
 
 @given(lengths, budgets)
 def test_pieces_cover_every_row_once_in_order(lengths, budget):
-    widths = np.sort(padded_widths(lengths, max_tokens=128))[::-1]
+    widths = np.sort(padded_widths(lengths, n_positions=128))[::-1]
     covered = [row for start, stop, _ in pack(widths, budget_tokens=budget) for row in range(start, stop)]
     assert covered == list(range(len(lengths)))
 
 
 @given(lengths, budgets)
 def test_a_piece_has_one_width_and_keeps_the_budget(lengths, budget):
-    widths = np.sort(padded_widths(lengths, max_tokens=128))[::-1]
+    widths = np.sort(padded_widths(lengths, n_positions=128))[::-1]
     for start, stop, width in pack(widths, budget_tokens=budget):
         assert set(widths[start:stop].tolist()) == {width}
         assert (stop - start) * width <= budget
@@ -51,14 +55,14 @@ few_ids = st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=3), max_size
 @given(few_ids, st.booleans())
 def test_distinct_finds_each_pair_once_and_every_row_finds_itself(ids, typed):
     types = [[len(row) % 2] * len(row) for row in ids] if typed else None
-    first, place = distinct(Tokens.from_rows(ids, types))
+    first, place = distinct(spelled(Tokens.from_rows(ids, types)))
     assert len({tuple(ids[row]) for row in first}) == len(first)
     assert [ids[first[at]] for at in place] == ids
     assert first.tolist() == sorted(first)
 
 
 def test_pairs_that_differ_only_in_where_the_document_begins_are_distinct():
-    first, place = distinct(Tokens.from_rows([[5, 6], [5, 6], [5, 6]], [[0, 0], [0, 1], [0, 0]]))
+    first, place = distinct(spelled(Tokens.from_rows([[5, 6], [5, 6], [5, 6]], [[0, 0], [0, 1], [0, 0]])))
     assert (first.tolist(), place.tolist()) == ([0, 1], [0, 1, 0])
 
 

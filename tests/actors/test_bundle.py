@@ -117,7 +117,7 @@ def test_a_newer_schema_is_refused_before_anything_else_is_believed(bundle):
         Bundle.open(bundle.path)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "\xff", '{"schema": 2, "digest": "sha256:00"}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", "\xff", '{"schema": 3, "digest": "sha256:00"}'])
 def test_a_manifest_that_is_none_is_refused(bundle, text):
     (bundle.path / "sluice.json").write_text(text, encoding="latin-1")
     with pytest.raises(BundleProblem, match=r"sluice\.json is"):
@@ -182,11 +182,11 @@ def test_a_folder_without_a_manifest_is_no_bundle(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"schema": 3}, "schema 3 is newer than this release, which reads schema 2: install the release"),
-        ({"schema": 1}, "schema 1; this release reads schema 2"),
-        ({"schema": "2"}, "schema '2'; this release reads schema 2"),
-        ({"note": "x"}, "holds what schema 2 does not have"),
-        ({"policy": MANIFEST.policy.to_json() | {"also": 1}}, "holds what schema 2 does not have"),
+        ({"schema": 4}, "schema 4 is newer than this release, which reads schema 3: install the release"),
+        ({"schema": 1}, "schema 1; this release reads schema 3"),
+        ({"schema": "3"}, "schema '3'; this release reads schema 3"),
+        ({"note": "x"}, "holds what schema 3 does not have"),
+        ({"policy": MANIFEST.policy.to_json() | {"also": 1}}, "holds what schema 3 does not have"),
         ({"max_tokens": "32"}, "malformed"),
         ({"name": chr(0xD800)}, "malformed"),
         ({"files": {"config.json": "sha256:00"}}, r"lacks model\.safetensors, tokenizer\.json"),
@@ -200,7 +200,7 @@ def test_what_a_manifest_cannot_say_is_refused_in_one_line(bundle, changes, prob
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("text", ['{"schema": 2, "digest": "x", "max_tokens": NaN}', '{"a":' * 100_000])
+@pytest.mark.parametrize("text", ['{"schema": 3, "digest": "x", "max_tokens": NaN}', '{"a":' * 100_000])
 def test_json_that_is_none_is_refused(bundle, text):
     (bundle.path / "sluice.json").write_text(text)
     with pytest.raises(BundleProblem, match=r"sluice\.json is"):

@@ -9,6 +9,7 @@ from actors.manifest import Manifest, ReferenceScores, RoleCount
 from actors.pairs import PairTemplate, Part
 from actors.policy import Guarantee, Policy
 from actors.rubric import SEVERE_OR_NOT, Rubric
+from actors.serving import Precision, Serving
 
 ONE = Manifest(
     name="one",
@@ -39,6 +40,10 @@ def test_equal_bundles_do_not_differ():
         ({"code": "sha256:01"}, [Differing("about", "code", "", "sha256:01")]),
         ({"max_tokens": 64}, [Differing("template", "max_tokens", 48, 64)]),
         ({"template": PairTemplate(separator=". ")}, [Differing("template", "separator", " ", ". ")]),
+        (
+            {"serving": Serving(precision=Precision.BF16)},
+            [Differing("serving", "precision", "fp32", "bf16")],
+        ),
         ({"calibration": PlattMap(2.0, 0.0)}, [Differing("map", "slope", 1.0, 2.0)]),
         ({"policy": Policy(math.inf, 1.0, "a hand")}, [Differing("thresholds", "review", 1.5, 1.0)]),
         ({"policy": Policy(math.inf, 1.5, "a coin")}, [Differing("promise", "rests_on", "a hand", "a coin")]),
@@ -94,5 +99,5 @@ def test_no_part_of_a_manifest_is_left_out():
     said = ONE.to_json()
     assert parts(ONE)["about"].keys() == {"schema", "name", "code", "parent"}
     inside = set().union(*(part for part in parts(ONE).values()))
-    moved = {"files", "policy", "template", "calibration", "metrics"}
+    moved = {"files", "policy", "template", "calibration", "metrics", "serving"}
     assert set(said) - moved <= inside

@@ -13,7 +13,9 @@ EXAMPLES = [
     errors.TrainingStopped("out/states", "No space left on device"),
     errors.TriesSpent("bundles/tries.jsonl", 3),
     errors.DeviceMissing("cuda:3", ("cpu", "cuda:0")),
+    errors.OutOfMemory("cuda:0", 65_536),
     errors.RowTooLong(512, 256),
+    errors.ScoresDrifted("bundles/demo", "openvino int8", 0.25, 0.02),
 ]
 
 
