@@ -69,8 +69,11 @@ def _converted(bundle: Bundle) -> Any:  # noqa: ANN401 - OpenVINO is untyped
         trust_remote_code=False,
         use_safetensors=True,
     ).eval()
+    # Each input a tensor of its own, and a mask that masks: what is traced must not look the same by chance.
     ids = torch.ones(2, 2 * WIDTH_STEP, dtype=torch.int64)
-    inputs = {"input_ids": ids, "attention_mask": ids}
+    mask = torch.ones_like(ids)
+    mask[1, WIDTH_STEP:] = 0
+    inputs = {"input_ids": ids, "attention_mask": mask}
     if config.get("type_vocab_size", 0) > 1:
         inputs["token_type_ids"] = torch.zeros_like(ids)
     shape = {0: Dim("rows", min=1, max=_MOST_ROWS), 1: Dim("width", max=_longest(bundle, config))}
