@@ -53,7 +53,7 @@ def decode_candidate(value: bytes) -> tuple[str, Mapping[str, str], Mapping[str,
     # many colons as distinct keys proves that none is repeated. Colons inside texts only arouse suspicion.
     if value.count(b":") != n_keys:
         _refuse_duplicates(value, message)
-    return check_id(candidate_id), _fields("query", query), _fields("document", document)
+    return check_id(candidate_id), as_fields("query", query), as_fields("document", document)
 
 
 def check_id(candidate_id: object, row: int = -1) -> str:
@@ -85,7 +85,19 @@ def check_id(candidate_id: object, row: int = -1) -> str:
     return candidate_id
 
 
-def _fields(side: str, value: object) -> Mapping[str, str]:
+def as_fields(side: str, value: object) -> Mapping[str, str]:
+    """One side's fields by name.
+
+    Args:
+        side: `query` or `document`, for the error.
+        value: A text, or an object of texts; those that are null are left out.
+
+    Returns:
+        The fields; a flat text is the field `text`.
+
+    Raises:
+        InputError: It is neither.
+    """
     if type(value) is str:
         return {FLAT_FIELD: value}
     if type(value) is not dict:
