@@ -28,6 +28,7 @@ from actors.learn.draft import Told, code_digest, write_draft
 from actors.learn.eligible import refuse_learned
 from actors.learn.finish import Finished, Order, finish
 from actors.learn.fit import Fitted, OnStage, Plan, fit
+from actors.learn.problems import Kind
 from actors.learn.reading import read_labels
 from actors.learn.recipe import TeacherKind
 from actors.learn.roles import Role, read_roles
@@ -96,7 +97,8 @@ def train(
     paths = settings.labels.paths
     if not paths:
         raise settings.refuse("labels.paths", "name the files of labels")
-    plan = _plan(settings)
+    accepted = {*settings.labels.accept, *accept}
+    plan = _plan(settings, overlap_accepted=Kind.OVERLAP in accepted)
     source = ", ".join(map(str, paths))
     known = settings.labels.known
     earlier = None if known is None else Bundle.open(local_bundle(known))
@@ -110,7 +112,6 @@ def train(
         source=source,
     )
     found = audit(labels, sample, shares=settings.labels.shares, source=source)
-    accepted = {*settings.labels.accept, *accept}
     refuse_unless_accepted(found, accepted)
     let_pass = tuple(sorted({one.kind.value for one in found.blocking} & accepted))
     traffic = settings.policy.traffic
@@ -150,7 +151,7 @@ def states_beside(out: Path) -> Path:
     return out.with_name(f"{out.name}.states")
 
 
-def _plan(settings: LearnSettings) -> Plan:
+def _plan(settings: LearnSettings, *, overlap_accepted: bool) -> Plan:
     teacher, model, recipe = settings.teacher, settings.model, settings.recipe
     if teacher.kind is TeacherKind.NONE and not recipe.epochs:
         raise settings.refuse("recipe.epochs", "0 leaves nothing to learn where teacher.kind is none")
@@ -168,6 +169,7 @@ def _plan(settings: LearnSettings) -> Plan:
         augment=settings.augment,
         prior=model.prior,
         columns=settings.labels.columns,
+        overlap_accepted=overlap_accepted,
     )
 
 

@@ -401,11 +401,33 @@ def test_a_file_teaches(made, settings, tmp_path):
     assert found.cost is None
 
 
-def test_a_judge_that_was_not_held_against_people_stops_a_run_and_leaves_nothing(settings, tmp_path):
-    rows = [*by_people(FOUND, "ann", "bob")]
-    alone = pairs(70, 4)
-    rows += [row for row in by_judge(alone) if row.pair >= len(FOUND)]
-    path = labels_file(tmp_path / "labels.jsonl", labels(alone, *rows))
-    said = refused(settings(paths=[path]), tmp_path / "out", DataRefused, "not fit to train on: .*gpt")
-    kinds = [word for word in said.split("with ")[-1].split() if word != "--accept"]
-    refused(settings(paths=[path]), tmp_path / "out", DataRefused, "^judge gpt: 0 pairs", accept=kinds)
+@pytest.fixture
+def alone(tmp_path):
+    """Labels of people, and of a judge on pairs that no person labelled."""
+    of = pairs(70, 4)
+    rows = [*by_people(FOUND, "ann", "bob"), *(row for row in by_judge(of) if row.pair >= len(FOUND))]
+    return labels_file(tmp_path / "labels.jsonl", labels(of, *rows))
+
+
+def test_a_judge_that_was_not_held_against_people_stops_a_run_and_leaves_nothing(settings, alone, tmp_path):
+    said = refused(settings(paths=[alone]), tmp_path / "out", DataRefused, "not fit to train on: .*gpt")
+    assert said.endswith("let it pass with --accept overlap")
+
+
+def test_such_a_judge_is_left_out_where_that_is_accepted(made, settings, alone, tmp_path):
+    """The audit let it pass, and training refused it all the same."""
+    found = train(settings(paths=[alone]), tmp_path / "out", accept=["overlap"])
+    told = found.finished.bundle.manifest.metrics["training"]
+    assert found.accepted == ("overlap",)
+    assert told["judges_left_out"] == {
+        "gpt": "0 pairs drawn at random have labels of people too, 30 are needed"
+    }
+    assert told["labelled_pairs"] == made.fitted.to_json()["labelled_pairs"]
+    assert "left out: gpt." in (found.finished.bundle.path / "README.md").read_text()
+
+
+def test_labels_of_judges_alone_are_refused_whatever_is_accepted(settings, tmp_path):
+    path = labels_file(tmp_path / "labels.jsonl", labels(FOUND, *by_judge(FOUND)))
+    match = "no person has labelled any of them"
+    said = refused(settings(paths=[path]), tmp_path / "out", DataRefused, match, accept=[*Kind])
+    assert "let people label" in said

@@ -22,6 +22,7 @@ from actors.learn.judge import LEAST_OVERLAP, level, overlaps
 from actors.learn.labels import Label, Labels, Source
 from actors.learn.listing import LISTED, Listed, one_line, show
 from actors.learn.metrics import auc, share
+from actors.learn.rows import train_overlaps
 from actors.learn.sample import Sample
 
 MOST_COUPLES = 100
@@ -77,6 +78,9 @@ class Judge:
     small, or all of one kind."""
     by_level: Mapping[str, Estimate]
     """Share that is severe for people, by the judge's level, or the tenth in which its probability lies."""
+    lacking: str | None
+    """Why what its word is worth cannot be learned from the role `train`; None where it can, or where it labelled
+    nothing of that role."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -87,6 +91,7 @@ class Judge:
             "overlap_severe": self.n_severe,
             "auc": None if self.auc is None else self.auc.to_json(),
             "severe_by_level": {level: one.to_json() for level, one in self.by_level.items()},
+            "lacking_in_train": self.lacking,
         }
 
 
@@ -124,7 +129,7 @@ def compare_judges(sample: Sample) -> tuple[Judge, ...]:
     labels, settled = sample.labels, sample.settled
     n_labels = Counter(row.annotator for row in labels.rows if row.source is Source.JUDGE)
     severe = dict(zip(settled.pair.tolist(), settled.severe.tolist(), strict=True))
-    both = overlaps(labels, settled)
+    both, trained = overlaps(labels, settled), train_overlaps(sample)
     found = []
     for place, (name, n) in enumerate(n_labels.most_common()):
         pairs = {row.pair for row in both[name]}
@@ -139,6 +144,7 @@ def compare_judges(sample: Sample) -> tuple[Judge, ...]:
                 n_severe=n_severe,
                 auc=_auc_of(both[name], severe, sample) if enough and few else None,
                 by_level=_by_level(both[name], severe, sample) if few else {},
+                lacking=trained[name].lacking if name in trained else None,
             )
         )
     return tuple(found)

@@ -50,6 +50,8 @@ class Plan:
     """Whether what the words of a pair say is added to the encoder's logit."""
     columns: Columns = field(default_factory=Columns)
     """Of a teacher's file."""
+    overlap_accepted: bool = False
+    """Whether a judge that cannot be held against people is left out, instead of refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ class Fitted:
     """Pairs that the teacher scored."""
     judges: dict[str, Any]
     """What each judge's word was taken for."""
+    judges_left_out: dict[str, str]
+    """Judges whose word was taken for nothing, and why."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -72,6 +76,7 @@ class Fitted:
             "made_pairs": self.n_made,
             "imitated_pairs": self.n_imitated,
             "judges": dict(self.judges),
+            "judges_left_out": dict(self.judges_left_out),
         }
 
 
@@ -98,11 +103,12 @@ def fit(
         What was learned from.
 
     Raises:
-        DataRefused: There is too little to learn from, or a teacher's file cannot be used.
+        DataRefused: There is too little to learn from, a judge cannot be held against people, or a teacher's file
+            cannot be used.
         BundleError: The teacher's bundle must not be used.
         TrainingStopped: A state cannot be written, or the loss is not finite.
     """
-    learned = targets(sample, plan.recipe)
+    learned = targets(sample, plan.recipe, leave_out=plan.overlap_accepted)
     with tempfile.TemporaryDirectory() as scratch:
         states = checkpoints or Path(scratch)
         setting = Setting(
@@ -136,6 +142,7 @@ def fit(
         n_made=len(examples) - len(learned.pair),
         n_imitated=0 if lesson is None else len(lesson.pairs),
         judges={name: judge.to_json() for name, judge in learned.judges.items()},
+        judges_left_out=dict(learned.left_out),
     )
 
 
