@@ -74,15 +74,8 @@ class Score:
         self._trial = trial
         self._run = run
         self._replica = f"{socket.gethostname()}:{os.getpid()}"
-        policy = bundle.manifest.policy
-        self._context = VerdictContext(
-            source=TopicPartition("", 0),
-            run=run,
-            bundle=bundle.digest,
-            prune_threshold=policy.prune,
-            review_threshold=policy.review,
-            guarantee=str(policy.guarantee or "none"),
-            mode=Mode.OBSERVE,
+        self._context = replace(
+            verdict_context(bundle, run=run, mode=Mode.OBSERVE),
             batch_verdicts="json" if batch_verdicts == "json" else "arrow",
             emit_pass=emit_pass,
             max_message_bytes=limits.max_message_bytes,
@@ -179,6 +172,29 @@ def _open_trial(settings: Settings) -> Callable[[Tokens], Scores]:
     """What a trial does, in its process."""
     scorer: ScoresPairs = open_scorer(settings)
     return scorer.score
+
+
+def verdict_context(bundle: Bundle, *, run: int, mode: Mode) -> VerdictContext:
+    """What all verdicts of a bundle have in common; whoever uses it fills in the source.
+
+    Args:
+        bundle: What scores.
+        run: The run number.
+        mode: How far it may act.
+
+    Returns:
+        The bundle's digest, thresholds and promise.
+    """
+    policy = bundle.manifest.policy
+    return VerdictContext(
+        source=TopicPartition("", 0),
+        run=run,
+        bundle=bundle.digest,
+        prune_threshold=policy.prune,
+        review_threshold=policy.review,
+        guarantee=str(policy.guarantee or "none"),
+        mode=mode,
+    )
 
 
 def explained(rejected: list[Rejected], origins: Origins, failures: Mapping[int, str]) -> list[Rejected]:
