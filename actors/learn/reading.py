@@ -30,13 +30,16 @@ _ROUNDED = 1e-3
 """By how much the probabilities of levels may miss a sum of 1."""
 
 
-def read_labels(paths: Sequence[Path], columns: Columns, rubric: Rubric) -> Labels:
+def read_labels(
+    paths: Sequence[Path], columns: Columns, rubric: Rubric, *, both_kinds: bool = True
+) -> Labels:
     """Read label files, Parquet or JSON lines, as one.
 
     Args:
         paths: Files ending in `.parquet`, `.jsonl`, `.ndjson` or `.json`; at least one.
         columns: Which column is what.
         rubric: The levels.
+        both_kinds: Whether labels that are all severe, or all not, are refused.
 
     Returns:
         The labels, in the order read; but the opinions on a pair, in its places, by their times, those without one
@@ -64,7 +67,7 @@ def read_labels(paths: Sequence[Path], columns: Columns, rubric: Rubric) -> Labe
     if not rows:
         raise DataRefused(source, "there is no label in it")
     kinds = {row.p_severe >= 0.5 for row in rows}
-    if len(kinds) == 1:
+    if both_kinds and len(kinds) == 1:
         kind = "severe" if kinds.pop() else "not severe"
         severe = ", ".join(sorted(rubric.severe))
         raise DataRefused(source, f"every label is {kind}; both kinds are needed (severe levels: {severe})")
