@@ -16,8 +16,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
 from actors.bundle import Bundle, refuse_existing
 from actors.errors import BundleProblem, DataRefused, TrainingStopped
 from actors.files import file_digest
@@ -247,8 +245,6 @@ def _states(out: Path, begun: str, *, resume: bool) -> Iterator[Path]:
                     shutil.rmtree(states)
     except OSError as error:
         raise TrainingStopped(str(states), error.strerror or str(error)) from error
-    except SafetensorError as error:  # what it says of a full disk, when so large a file leaves room behind
-        raise TrainingStopped(str(states), str(error)) from error
 
 
 def _hold_work(states: Path) -> bool:

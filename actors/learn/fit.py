@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from actors.learn.augment import Example, exclusions, mismatches, without_fields
+from actors.learn.callbacks import OnStep
 from actors.learn.features import Encoder
-from actors.learn.finetune import OnStep, Rows, fine_tune
+from actors.learn.finetune import Rows, fine_tune
 from actors.learn.labels import Columns
 from actors.learn.lesson import Lesson, Setting, Taught, lexicon_of, prepare_lesson, prior_of, texts_of
 from actors.learn.loss import Goal
