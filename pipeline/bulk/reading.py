@@ -90,7 +90,8 @@ def _parquet(stretch: Stretch, columns: Columns) -> Iterator[Rows]:
         most = max(part.n_rows for part in stretch.parts)
         groups = list(range(stretch.start, stretch.stop))
         batches = file.iter_batches(most, row_groups=groups, columns=columns.all, use_threads=False)
-        waiting = pa.Table.from_batches([], _read_schema(file, columns))
+        schema = pa.schema([file.schema_arrow.field(name) for name in columns.all])
+        waiting = pa.Table.from_batches([], schema)
         for part in stretch.parts:
             while waiting.num_rows < part.n_rows:
                 batch = next(batches, None)
@@ -98,7 +99,7 @@ def _parquet(stretch: Stretch, columns: Columns) -> Iterator[Rows]:
                     raise DataUnusable(
                         str(part), f"{waiting.num_rows} rows are left, not {part.n_rows}: it was changed"
                     )
-                waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch])])
+                waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch.select(columns.all)])])
             taken, waiting = waiting.slice(0, part.n_rows), waiting.slice(part.n_rows)
             if part.number not in stretch.skipped:
                 (content,) = taken.combine_chunks().to_batches()
@@ -114,12 +115,6 @@ def _opened(name: str) -> Iterator[pq.ParquetFile]:
         yield file
     finally:
         file.close(force=True)
-
-
-def _read_schema(file: pq.ParquetFile, columns: Columns) -> pa.Schema:
-    """The schema of batches: the columns in the file's order."""
-    wanted = set(columns.all)
-    return pa.schema([one for one in file.schema_arrow if one.name in wanted])
 
 
 def _lines(stretch: Stretch) -> Rows:
