@@ -92,16 +92,16 @@ def overlaps(labels: Labels, settled: Settled) -> dict[str, list[Label]]:
         settled: `labels.settled`.
 
     Returns:
-        A judge's rows by its name, in the order read; a judge without such pairs has an empty list.
+        A judge's rows by its name, of each pair the last; a judge without such pairs has an empty list.
     """
     sampled = set(settled.pair[settled.random].tolist())
-    found: dict[str, list[Label]] = {}
+    found: dict[str, dict[int, Label]] = {}
     for row in labels.rows:
         if row.source is Source.JUDGE:
-            rows = found.setdefault(row.annotator, [])
+            last = found.setdefault(row.annotator, {})
             if row.sampling is Sampling.RANDOM and row.pair in sampled:
-                rows.append(row)
-    return found
+                last[row.pair] = row
+    return {name: [*last.values()] for name, last in found.items()}
 
 
 def level(row: Label) -> str:

@@ -70,12 +70,14 @@ def targets(sample: Sample, recipe: Recipe, *, leave_out: bool = False) -> Targe
         for name, overlap in overlap_of.items()
         if name not in left_out
     }
-    said: dict[int, list[float]] = {}
+    said: dict[int, dict[str, float]] = {}
     for row in rows:
         if row.source is Source.JUDGE and row.pair not in found and row.annotator in judges:
             p = judges[row.annotator].p_severe(level(row), sample.labels.pairs[row.pair].segment)
-            said.setdefault(row.pair, []).append(p)
-    found |= {pair: (float(np.mean(p)), recipe.judge_weight, Source.JUDGE) for pair, p in said.items()}
+            said.setdefault(row.pair, {})[row.annotator] = p  # who spoke twice is taken at the last word
+    found |= {
+        pair: (float(np.mean([*p.values()])), recipe.judge_weight, Source.JUDGE) for pair, p in said.items()
+    }
     ruled: dict[int, list[float]] = {}
     for row in rows:
         if row.source is Source.WEAK and row.pair not in found:

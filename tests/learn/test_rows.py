@@ -83,6 +83,15 @@ def test_the_words_of_several_judges_are_averaged():
     assert told(found, LABELLED)[0] == pytest.approx(np.mean(said))
 
 
+def test_a_judge_that_spoke_twice_is_taken_at_its_last_word():
+    """It was taken at the mean of all, and an overlap counted as often as it had spoken."""
+    turned = {"good": "bad", "bad": "good"}
+    first = [label(i, turned[truth(FOUND, i)], "gpt", source=Source.JUDGE) for i in range(len(FOUND))]
+    once, twice = (learned(*people(), *rows, *by_judge(FOUND)) for rows in ([], first))
+    assert twice.judges == once.judges
+    assert twice.target.tolist() == once.target.tolist()
+
+
 def test_a_judges_probabilities_go_through_its_map_too():
     rows = [
         label(i, None, "gpt", source=Source.JUDGE, p_severe=0.45 if truth(FOUND, i) == "bad" else 0.05)
