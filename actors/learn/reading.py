@@ -66,7 +66,7 @@ def read_labels(
     source = ", ".join(str(path) for path in paths)
     if not rows:
         raise DataRefused(source, "there is no label in it")
-    kinds = {row.p_severe >= 0.5 for row in rows}
+    kinds = {row.p_severe > 0.5 for row in rows}
     if both_kinds and len(kinds) == 1:
         kind = "severe" if kinds.pop() else "not severe"
         severe = ", ".join(sorted(rubric.severe))
@@ -171,7 +171,7 @@ def _fields(row: Mapping[str, Any], named: Mapping[str, str]) -> dict[str, str]:
     found = {}
     for name, column in named.items():
         value = row[column]
-        text = " ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
+        text = " ".join(map(str, value)) if isinstance(value, list) else "" if _absent(value) else str(value)
         if text.strip():
             found[name] = text.strip()
     return found
@@ -181,7 +181,12 @@ def _text(row: Mapping[str, Any], column: str | None) -> str | None:
     value = row[column] if column else None
     if isinstance(value, list):
         return " > ".join(str(part) for part in value if part is not None) or None
-    return None if value is None else str(value)
+    return None if _absent(value) else str(value)
+
+
+def _absent(value: object) -> bool:
+    """Null, or the number that is none: some libraries write a missing text so."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _label(row: Mapping[str, Any], columns: Columns, rubric: Rubric, *, place: int, where: str) -> Label:
@@ -200,7 +205,7 @@ def _label(row: Mapping[str, Any], columns: Columns, rubric: Rubric, *, place: i
         level=level,
         p_severe=p_severe,
         sampling=_one_of(Sampling, _text(row, columns.sampling), columns.default_sampling, where),
-        adjudicated=bool(columns.adjudicated and row[columns.adjudicated]),
+        adjudicated=_truth(row[columns.adjudicated], where) if columns.adjudicated else False,
         time=_time(row[columns.time], where) if columns.time else None,
     )
 
@@ -208,6 +213,13 @@ def _label(row: Mapping[str, Any], columns: Columns, rubric: Rubric, *, place: i
 def _refuse_unknown(level: str, rubric: Rubric, where: str) -> None:
     if level not in rubric.gains:
         raise DataRefused(where, f"unknown level {level!r}; the rubric has {', '.join(rubric.levels)}")
+
+
+def _truth(value: object, where: str) -> bool:
+    said = "" if _absent(value) else str(value).strip().lower()
+    if said in {"true", "1", "1.0", "false", "0", "0.0", ""}:
+        return said in {"true", "1", "1.0"}
+    raise DataRefused(where, f"{value!r} does not say whether the row settles its pair; write true or false")
 
 
 def _share_severe(said: Mapping[str, object], rubric: Rubric, where: str) -> float:
