@@ -17,7 +17,6 @@ from functools import partial
 from typing import Any
 
 import ray
-from ray import cloudpickle
 from ray.data import ActorPoolStrategy, Dataset
 from ray.exceptions import RayError
 
@@ -77,18 +76,8 @@ class Job:
     """Where verdicts are sent besides."""
 
 
-def flow(stretches: Sequence[Stretch], job: Job, known: bytes) -> Dataset:
-    """The whole backfill, not yet started.
-
-    Args:
-        stretches: What there is to do.
-        job: What the stages need to know.
-        known: A pickled reference to what is known. As a plain reference among an actor's arguments it would make
-            Ray warn of each actor.
-
-    Returns:
-        The flow; its rows are `Done`s.
-    """
+def flow(stretches: Sequence[Stretch], job: Job, known: ray.ObjectRef) -> Dataset:
+    """The whole backfill, not yet started; its rows are `Done`s."""
     pool = job.settings.pool
     source = ray.data.read_datasource(Items(partial(iter, stretches)), num_cpus=0, override_num_blocks=1)
     prepared = source.map_batches(
@@ -203,8 +192,7 @@ def _done(stretches: Sequence[Stretch], job: Job, known: Known) -> Iterator[Done
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C; ray.init had replaced it
     ray_data.adopt()
     try:
-        shared = ray.put(known)  # held here for as long as an actor may start
-        for item in rows(flow(stretches, job, cloudpickle.dumps(shared))):
+        for item in rows(flow(stretches, job, ray.put(known))):
             yield pickle.loads(item)
     except RayError as error:
         raise _ours(error, job.folder) from error
@@ -225,5 +213,5 @@ def _ours(error: BaseException, folder: str) -> Exception:
     return BackfillEnded(folder, f"{type(error).__name__}: {reason}")
 
 
-def _prepare(job: Job, known: bytes) -> prepare.Prepare:
-    return prepare.build(job.settings, job.columns, ray.get(pickle.loads(known)))
+def _prepare(job: Job, known: ray.ObjectRef) -> prepare.Prepare:
+    return prepare.build(job.settings, job.columns, ray.get(known))

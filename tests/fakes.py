@@ -355,3 +355,11 @@ class PoisonScorer(ArithmeticScorer):
         if self._broken or self.RAISES in tokens.ids:
             raise RuntimeError("the device gave up")
         return super().score(tokens)
+
+
+class SlowScorer(ArithmeticScorer):
+    """Takes its time, so that a test may come in between."""
+
+    def score(self, tokens: Tokens) -> Scores:
+        time.sleep(0.2)
+        return super().score(tokens)

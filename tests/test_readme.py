@@ -20,6 +20,7 @@ PAGES = [
     "CHANGELOG.md",
     "docs/wire-format.md",
     "docs/bundle-format.md",
+    "docs/backfill.md",
 ]
 README = (ROOT / "README.md").read_text()
 
