@@ -21,6 +21,7 @@ PAGES = [
     "docs/wire-format.md",
     "docs/bundle-format.md",
     "docs/backfill.md",
+    "docs/online.md",
 ]
 README = (ROOT / "README.md").read_text()
 
