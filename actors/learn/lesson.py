@@ -144,6 +144,9 @@ def _of_bundle(sample: Sample, setting: Setting, encoder: Encoder) -> Lesson:
     labelled = [(sample.labels.pairs[i].query, sample.labels.pairs[i].document) for i in train]
     lexicon = lexicon_of(sample)
     pairs = [*labelled, *_made(sample, setting, encoder, lexicon)]
+    if not pairs:
+        problem = "it has learned from every pair of the role train, and augment makes none for it to score"
+        raise DataRefused(str(path), problem)
     held_out = sample.people(Role.DEV)
     held_out = held_out.where(unseen[held_out.pair])
     couples = [*pairs, *zip(held_out.queries, held_out.documents, strict=True)]

@@ -181,6 +181,16 @@ def test_a_bundle_does_not_repeat_labels_that_it_learned_from(
     assert [one["text"] for one in found.pairs.queries] == expected
 
 
+def test_a_bundle_that_has_nothing_to_say_is_refused(of, setting, encoder, asked, tmp_path):
+    """It was a traceback, where it knows every pair and nothing is made for it."""
+    (tmp_path / ROLES_FILE).write_bytes(of.roles.to_bytes())
+    nothing = replace(setting(TeacherKind.BUNDLE, tmp_path), augment=Augmentation(0, 0, 0))
+    with pytest.raises(
+        DataRefused, match="learned from every pair of the role train, and augment makes none"
+    ):
+        prepare_lesson(of, nothing, encoder)
+
+
 def test_a_bundle_does_not_tell_when_to_stop_by_what_it_learned_from(of, setting, encoder, asked, tmp_path):
     """What it remembers says when its memory is copied, not when to stop."""
     dev = of.people(Role.DEV)
