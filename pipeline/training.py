@@ -116,8 +116,8 @@ def train(
     window = None if traffic is None else Traffic.read(traffic, settings.labels.columns)
     _refuse_too_little(sample, plan, source)
 
-    data = _digests(paths)
-    begun = _begun_with(settings, data)
+    data, learned_by = _digests(paths), _learned_by(plan)
+    begun = _begun_with(settings, data, learned_by)
     with _states(out, begun, resume=resume) as states:
         fitted = _fitted(sample, states, plan, on_stage)
         told = Told(
@@ -127,7 +127,7 @@ def train(
             rubric=labels.rubric,
             origin=f"{len(labels.rows):,} labels from {', '.join(data)}",
             data=data,
-            training=fitted.to_json() | {"accepted": [*let_pass]},
+            training=fitted.to_json() | learned_by | {"accepted": [*let_pass]},
         )
         shutil.rmtree(states / "draft", ignore_errors=True)
         draft = write_draft(states / "draft", states / _MODEL_FOLDER, told)
@@ -197,6 +197,31 @@ def _digests(paths: Sequence[Path]) -> dict[str, str]:
     return found
 
 
+def _learned_by(plan: Plan) -> dict[str, Any]:
+    """What decides the weights beside the labels, plain data: files by their digests, and none by its place."""
+    base, teacher = Path(plan.base), asdict(plan.teacher)
+    match plan.teacher.kind:
+        case TeacherKind.BUNDLE:
+            teacher["source"] = Bundle.open(Path(plan.teacher.source or "")).digest
+        case TeacherKind.FILE:
+            teacher["source"] = _digest(Path(plan.teacher.source or ""))
+    teacher |= {"kind": plan.teacher.kind.value, "fields": [*plan.teacher.fields]}
+    weights = [path for path in sorted(base.glob("*")) if path.suffix in {".safetensors", ".bin"}]
+    return {
+        "base": {path.name: _digest(path) for path in weights} if base.is_dir() else plan.base,
+        "recipe": asdict(plan.recipe),
+        "teacher": teacher,
+        "augmentation": asdict(plan.augment),
+    }
+
+
+def _digest(path: Path) -> str:
+    try:
+        return file_digest(path)
+    except OSError as error:
+        raise DataRefused(str(path), f"cannot be read: {error.strerror}") from error
+
+
 def _fitted(sample: Sample, states: Path, plan: Plan, on_stage: OnStage | None) -> Fitted:
     """What is learned once for all runs with these states."""
     note = states / _FITTED_FILE
@@ -208,10 +233,10 @@ def _fitted(sample: Sample, states: Path, plan: Plan, on_stage: OnStage | None) 
     return fitted
 
 
-def _begun_with(settings: LearnSettings, data: Mapping[str, str]) -> str:
+def _begun_with(settings: LearnSettings, data: Mapping[str, str], learned_by: Mapping[str, Any]) -> str:
     """Names what the model is learned from: the policy may be another when a run goes on."""
     chosen = settings.model_dump(exclude={"policy": True, "labels": {"accept"}})
-    text = json.dumps([chosen, data, code_digest()], sort_keys=True, default=_plain)
+    text = json.dumps([chosen, data, learned_by, code_digest()], sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

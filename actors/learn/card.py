@@ -144,7 +144,7 @@ def _labels(manifest: Manifest) -> str:
 
 
 def _training(told: Mapping[str, Any]) -> str:
-    """What `learn.fit.Fitted` says, and the problems of the labels that somebody let pass."""
+    """What `learn.fit.Fitted` says, by what recipe, and the problems of the labels that somebody let pass."""
     if not told:
         return ""
     sources = [(f"labels: {source}", f"{n:,}") for source, n in told.get("labelled_pairs", {}).items()]
@@ -154,6 +154,12 @@ def _training(told: Mapping[str, Any]) -> str:
         if name in told
     ]
     said = "## Training\n\n" + _table(("pairs learned from", "how many"), [*sources, *others])
+    if "recipe" in told:
+        base = told["base"] if isinstance(told["base"], str) else ", ".join(told["base"].values())
+        said += (
+            f"\n\nBase: `{_plain(base)}`; teacher: {told['teacher']['kind']}; recipe, teacher and augmentation in "
+            "full are in `sluice.json`, under `metrics.training`."
+        )
     left_out = [name or "one without a name" for name in told.get("judges_left_out", {})]
     if left_out:
         names = ", ".join(left_out[:_MOST_JUDGES])

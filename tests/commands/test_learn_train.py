@@ -156,7 +156,7 @@ def process(*arguments):
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.usefixtures("one_thread")
-def test_a_process_that_is_killed_goes_on_to_the_same_bundle_and_says_nothing_but_its_bars(config, tmp_path):
+def test_a_process_that_is_killed_goes_on_to_the_same_weights_and_says_nothing_but_its_bars(config, tmp_path):
     """Killed while it learns from labels, after the first of its states."""
     longer = ("--set", "recipe.epochs=4", "--set", "teacher={kind: none}", "--json")
     states = tmp_path / "made.states" / "labels"
@@ -174,5 +174,5 @@ def test_a_process_that_is_killed_goes_on_to_the_same_bundle_and_says_nothing_bu
     whole = run("-c", config, "--out", tmp_path / "whole", *longer)
     one, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("made", "whole"))
     assert one == other
-    assert json.loads(told)["digest"] == json.loads(whole.stdout)["digest"]
+    assert json.loads(told)["policy"] == json.loads(whole.stdout)["policy"]
     assert [*tmp_path.glob("*.states")] == []
