@@ -202,15 +202,15 @@ def _done(stretches: Sequence[Stretch], job: Job, known: Known) -> Iterator[Done
 
 
 def _ours(error: BaseException, folder: str) -> Exception:
-    """What a stage raised, where it is ours; it comes wrapped, once by Ray and once by Ray Data."""
-    inner: BaseException | None = error
-    while inner is not None:
-        if isinstance(inner, SluiceError | ActorError):
-            return inner
-        inner = getattr(inner, "cause", None) or inner.__cause__
-    # Its last line says what happened; what comes before is Ray's own stack, over several processes.
-    reason = str(error).strip().rpartition("\n")[2]
-    return BackfillEnded(folder, f"{type(error).__name__}: {reason}")
+    """What a stage raised; it comes wrapped, once by Ray and once by Ray Data."""
+    inner = error
+    while (wrapped := getattr(inner, "cause", None) or inner.__cause__) is not None:
+        inner = wrapped
+    if isinstance(inner, SluiceError | ActorError):
+        return inner
+    # Its first line says what happened; what comes after are Ray's stacks, or its advice.
+    reason = str(inner).strip().partition("\n")[0]
+    return BackfillEnded(folder, f"{type(inner).__name__}: {reason}")
 
 
 def _prepare(job: Job, known: ray.ObjectRef) -> prepare.Prepare:

@@ -357,9 +357,12 @@ class PoisonScorer(ArithmeticScorer):
         return super().score(tokens)
 
 
-class SlowScorer(ArithmeticScorer):
-    """Takes its time, so that a test may come in between."""
+class GatedScorer(ArithmeticScorer):
+    """Holds on to one token while the file `shut` lies beside the bundle, so that a test may come between."""
+
+    WAITS = 777
 
     def score(self, tokens: Tokens) -> Scores:
-        time.sleep(0.2)
+        while self.WAITS in tokens.ids and (self.bundle.path.parent / "shut").exists():
+            time.sleep(0.05)
         return super().score(tokens)

@@ -15,11 +15,11 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.bulk.store import Store
-from pipeline.errors import BackfillRefused
+from pipeline.errors import BackfillRefused, TransientError
 
 LOCK = ".lock"
 RENEW_S = 10.0
@@ -83,7 +83,8 @@ def _noted(store: Store) -> Iterator[None]:
 
 def _renew(store: Store, mine: str, ended: threading.Event) -> None:
     while not ended.wait(RENEW_S):
-        _note(store, mine)
+        with suppress(TransientError):  # there is time for several tries
+            _note(store, mine)
 
 
 def _note(store: Store, mine: str) -> None:
