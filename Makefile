@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup lock fmt lint type test unit demo bench-stream bench-guarantee bench-learn check clean
+.PHONY: help setup lock fmt lint type test unit demo bench-stream bench-backfill bench-guarantee bench-learn check clean
 .DEFAULT_GOAL := help
 
 help: ## List the verbs.
@@ -50,6 +50,9 @@ demo: $(STAMP) ## Watch the gate prune a generated catalogue, on a real Kafka an
 
 bench-stream: $(STAMP) ## Measure the stream; writes bench/results/stream.json.
 	$(BIN)/python -m bench.stream
+
+bench-backfill: $(STAMP) ## Measure the backfill; writes bench/results/backfill.json.
+	$(BIN)/python -m bench.backfill
 
 bench-guarantee: $(STAMP) ## Measure whether proven thresholds keep their promise; writes bench/results/guarantee.json.
 	$(BIN)/python -m bench.guarantee

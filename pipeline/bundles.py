@@ -29,7 +29,7 @@ Opened = TypeVar("Opened")
 _PINNED = re.compile(r"(?P<location>.+)#(?P<digest>sha256:[0-9a-f]{64})", re.DOTALL)
 _HUB = "hf://"
 _ON_HUB = re.compile(r"hf://(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[0-9a-f]{40})")
-_WITH_PASSWORD = re.compile(r"//[^@/]*:[^@/]*@")
+WITH_PASSWORD = re.compile(r"//[^@/]*:[^@/]*@")
 _OF_THE_HUB = {".gitattributes"}
 """What the hub puts into every repository by itself."""
 
@@ -123,9 +123,9 @@ def _from_hub(location: str) -> Path:
 
 def _from_store(location: str, digest: str | None) -> Path:
     """The copy of what is at an address: found by its digest, which the address names, or the manifest there."""
-    if _WITH_PASSWORD.search(location):
+    if WITH_PASSWORD.search(location):
         raise BundleProblem(
-            _WITH_PASSWORD.sub("//", location),
+            WITH_PASSWORD.sub("//", location),
             "no password goes with an address; give it to the library, by the environment",
         )
     if digest is not None and (known := _cache() / _folder_name(digest)).exists():

@@ -7,9 +7,10 @@ candidate lacks does not: that is for the gate to reject. Knows no message.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import orjson
@@ -20,8 +21,21 @@ from pipeline.candidates import Row, Side
 from pipeline.errors import DataUnusable
 
 _ROWS_HELD = 4096
-_PARQUET = {".parquet", ".pq"}
-_JSON_LINES = {".jsonl", ".ndjson"}
+
+
+class Kind(enum.StrEnum):
+    """What files of candidates may be."""
+
+    PARQUET = "Parquet"
+    JSON_LINES = "JSON lines"
+
+
+_KINDS = {
+    ".parquet": Kind.PARQUET,
+    ".pq": Kind.PARQUET,
+    ".jsonl": Kind.JSON_LINES,
+    ".ndjson": Kind.JSON_LINES,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +53,25 @@ class Columns:
         return list(dict.fromkeys((*self.id, *self.query, *self.document)))
 
 
+def kind_of(path: str) -> Kind:
+    """What a file is, by its name's ending.
+
+    Args:
+        path: Or address.
+
+    Returns:
+        Its kind.
+
+    Raises:
+        DataUnusable: It is none of them.
+    """
+    kind = _KINDS.get(PurePath(path).suffix)
+    if kind is None:
+        known = ", ".join(sorted(_KINDS))
+        raise DataUnusable(path, f"the name of a file of candidates ends in one of {known}")
+    return kind
+
+
 def read_candidates(path: Path, columns: Columns) -> tuple[Iterator[Row], int | None]:
     """Open a file of candidates.
 
@@ -52,14 +85,11 @@ def read_candidates(path: Path, columns: Columns) -> tuple[Iterator[Row], int | 
     Raises:
         DataUnusable: It cannot be read, or has no such column. The iterator raises it too.
     """
-    if path.suffix in _PARQUET:
+    if kind_of(str(path)) is Kind.PARQUET:
         return _open_parquet(path, columns)
-    if path.suffix in _JSON_LINES:
-        if not path.is_file():
-            raise DataUnusable(str(path), "there is no such file")
-        return _json_lines(path, columns), None
-    known = ", ".join(sorted(_PARQUET | _JSON_LINES))
-    raise DataUnusable(str(path), f"the name of a file of candidates ends in one of {known}")
+    if not path.is_file():
+        raise DataUnusable(str(path), "there is no such file")
+    return _json_lines(path, columns), None
 
 
 def _open_parquet(path: Path, columns: Columns) -> tuple[Iterator[Row], int]:
@@ -80,7 +110,7 @@ def _parquet(file: pq.ParquetFile, path: Path, columns: Columns) -> Iterator[Row
         try:
             for batch in file.iter_batches(batch_size=_ROWS_HELD, columns=columns.all):
                 for content in batch.to_pylist():
-                    yield _row(content, columns, f"{path}, row {n}")
+                    yield row_of(content, columns, f"{path}, row {n}")
                     n += 1
         except (pa.ArrowException, OSError) as error:
             raise DataUnusable(f"{path}, after row {n}", str(error)) from error
@@ -98,10 +128,23 @@ def _json_lines(path: Path, columns: Columns) -> Iterator[Row]:
                 raise DataUnusable(here, f"not JSON: {error}") from error
             if not isinstance(content, dict):
                 raise DataUnusable(here, "not a JSON object")
-            yield _row(content, columns, here)
+            yield row_of(content, columns, here)
 
 
-def _row(content: Mapping[str, Any], columns: Columns, here: str) -> Row:
+def row_of(content: Mapping[str, Any], columns: Columns, here: str) -> Row:
+    """The candidate of one row.
+
+    Args:
+        content: The row's values by column.
+        columns: What makes a candidate; those that are not there count as null.
+        here: Where the row is, for the error.
+
+    Returns:
+        The candidate, with what it lacks left out.
+
+    Raises:
+        DataUnusable: A value cannot be a text.
+    """
     parts = [_text(content.get(name), name, here) for name in columns.id]
     whole = ":".join(part for part in parts if part is not None) if None not in parts else None
     return Row(whole, _side(content, columns.query, here), _side(content, columns.document, here))
@@ -123,6 +166,6 @@ def _text(value: object, name: str, here: str) -> str | None:
         return value
     if isinstance(value, bool | int | float):
         return str(value)
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
-        return ", ".join(value)
+    if isinstance(value, list) and all(one is None or isinstance(one, str) for one in value):
+        return ", ".join(one for one in value if one is not None)
     raise DataUnusable(here, f"{name!r} is neither text nor a number, but {type(value).__name__}")

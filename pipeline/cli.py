@@ -13,7 +13,19 @@ import typer
 from rich.console import Console
 
 from actors.errors import ActorError
-from pipeline.commands import broker, bundle, demo, learn, produce, reconcile, run, status, topics
+from pipeline.commands import (
+    backfill,
+    broker,
+    bundle,
+    demo,
+    learn,
+    produce,
+    reconcile,
+    run,
+    serve,
+    status,
+    topics,
+)
 from pipeline.errors import SluiceError
 
 EXIT_TRANSIENT = 75  # EX_TEMPFAIL, as Fenced
@@ -27,9 +39,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(run.run)
+app.command()(serve.serve)
 app.command()(status.status)
 app.command()(reconcile.reconcile)
 app.command()(produce.produce)
+app.command()(backfill.backfill)
 app.command()(broker.broker)
 app.command()(demo.demo)
 app.add_typer(topics.app)

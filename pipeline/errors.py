@@ -150,6 +150,44 @@ class DataUnusable(FatalError):
         return f"{self.what}: {self.problem}"
 
 
+class BackfillRefused(FatalError):
+    """A backfill that was not begun: its input, or the folder that it should write to, cannot be used.
+
+    Args:
+        what: The file or folder, and the row in it where it is about one.
+        problem: What is wrong, and what would be right.
+    """
+
+    exit_code = 2  # a wrong call: nothing was done
+
+    def __init__(self, what: str, problem: str) -> None:
+        super().__init__(what, problem)
+        self.what = what
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.problem}"
+
+
+class BackfillEnded(FatalError):
+    """A backfill that ended before its last part. What it has done is kept.
+
+    Args:
+        folder: Where its parts are.
+        problem: What happened.
+    """
+
+    def __init__(self, folder: str, problem: str) -> None:
+        super().__init__(folder, problem)
+        self.folder = folder
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return (
+            f"the backfill ended early: {self.problem}; what is done is in {self.folder}, go on with --resume"
+        )
+
+
 class JarsUnusable(FatalError):
     """The embedded Kafka's program files are missing, altered or cannot be fetched.
 

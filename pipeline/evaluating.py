@@ -144,7 +144,8 @@ def write_report(folder: Path, report: Report) -> None:
     """
     refuse_existing(folder)
     measured = report.measured
-    files = draw(measured.judged, measured.acting.policy, measured.acting.calibration)
+    acting, cap = measured.acting, measured.evaluation.cap
+    files = draw(measured.judged, acting.policy, acting.calibration, cap=cap)
     files["evaluation.json"] = (json.dumps(report.to_json(), indent=2) + "\n").encode()
     try:
         with draft_beside(folder) as draft:

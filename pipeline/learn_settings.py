@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, GetCoreSchemaHandler
+from pydantic import AfterValidator, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic.dataclasses import dataclass as validated
 from pydantic_core import CoreSchema
 
@@ -32,6 +32,12 @@ class Closed:
         return handler(validated(source, config=ConfigDict(extra="forbid", frozen=True)))
 
 
+def _some_share(shares: dict[Role, float]) -> dict[Role, float]:
+    if not sum(shares.values()) > 0:
+        raise ValueError("at least one role needs a share above 0")
+    return shares
+
+
 class Labels(Section):
     """Where the labels are, and how they are to be read."""
 
@@ -41,8 +47,10 @@ class Labels(Section):
     """Which column is what."""
     rubric: Annotated[Rubric, Closed] = SEVERE_OR_NOT
     """Levels with their gains, and which of them are severe."""
-    shares: dict[Role, Annotated[float, Field(ge=0)]] = Field(default_factory=lambda: dict(SHARES))
-    """Expected share of the clusters for each role."""
+    shares: Annotated[
+        dict[Role, Annotated[float, Field(ge=0, allow_inf_nan=False)]], AfterValidator(_some_share)
+    ] = Field(default_factory=lambda: dict(SHARES))
+    """Expected share of the clusters for each role, at least one above 0."""
     seed: int = 0
     """Draws the roles."""
     known: str | None = None

@@ -16,6 +16,8 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
+import pyarrow as pa
+
 from actors.pairs import Fault
 from actors.scorer import Prepares
 from pipeline import link
@@ -174,7 +176,7 @@ def build(settings: Settings) -> Prepare:
     """
     return Prepare(
         RangeReader(settings.kafka),
-        _open_preparer(settings),
+        open_preparer(settings),
         settings.limits.to_codec(),
         trial=Trial(partial(_open_work, settings), limit_s=_TRIAL_SHARE * settings.execution.hang_s),
         max_bytes=settings.claims.max_bytes,
@@ -202,7 +204,18 @@ def load_class(name: str) -> Callable[..., Any]:
     return found
 
 
-def _open_preparer(settings: Settings) -> Prepares:
+def open_preparer(settings: Settings) -> Prepares:
+    """The preparer that the settings name, on their bundle. Every door opens it here.
+
+    Args:
+        settings: Of the gate.
+
+    Returns:
+        The preparer.
+
+    Raises:
+        BundleRefused: The bundle must not be used.
+    """
     opener = partial(load_class(settings.pool.preparer), max_chars=settings.limits.max_chars)
     preparer: Prepares = open_with(opener, settings.bundle)
     return preparer
@@ -210,7 +223,7 @@ def _open_preparer(settings: Settings) -> Prepares:
 
 def _open_work(settings: Settings) -> Callable[[list[Record]], Work]:
     """What a trial does, in its process."""
-    return partial(_work, _open_preparer(settings), settings.limits.to_codec())
+    return partial(_work, open_preparer(settings), settings.limits.to_codec())
 
 
 def _work(preparer: Prepares, limits: Limits, records: list[Record]) -> Work:
@@ -218,16 +231,31 @@ def _work(preparer: Prepares, limits: Limits, records: list[Record]) -> Work:
     return _compose(preparer, records, *decode(records, limits))
 
 
-def _compose(
-    preparer: Prepares, records: list[Record], candidates: Candidates, rejected: list[Rejected]
-) -> Work:
-    """Compose, tokenize; what has a problem joins the rejects."""
+def compose(
+    preparer: Prepares, candidates: Candidates, rejected: list[Rejected]
+) -> tuple[Origins, pa.RecordBatch]:
+    """Compose and tokenize candidates. Every door prepares them here.
+
+    Args:
+        preparer: Composes and tokenizes.
+        candidates: As they were decoded.
+        rejected: Grows by those that have a problem.
+
+    Returns:
+        Where the others came from, and what the scorer needs of each.
+    """
     prepared = preparer.prepare(candidates.query, candidates.document)
     for at, problem in prepared.problems:
         reason, record, row = _REASONS[problem.fault], candidates.record[at], candidates.row[at]
         rejected.append(Rejected(record, row, reason, Stage.COMPOSE, str(problem)))
-    origins = Origins.of(candidates, prepared.kept)
-    return Work(records, origins, prepared.tokens.to_arrow(), rejected)
+    return Origins.of(candidates, prepared.kept), prepared.tokens.to_arrow()
+
+
+def _compose(
+    preparer: Prepares, records: list[Record], candidates: Candidates, rejected: list[Rejected]
+) -> Work:
+    origins, columns = compose(preparer, candidates, rejected)
+    return Work(records, origins, columns, rejected)
 
 
 def _prepared(piece: Claim, work: Work, began: float, *, lost: int = 0) -> Prepared:

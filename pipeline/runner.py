@@ -39,12 +39,16 @@ Work = Callable[[Any], Iterable[object]]
 """What a stage does with one item."""
 
 
-class Claims(Datasource):
-    """The endless source: one read task, on the driver's node, that yields each claim as its own block."""
+class Items(Datasource):
+    """A source of items: one read task, on the driver's node, that yields each as its own block.
 
-    def __init__(self, address: link.Address) -> None:
+    Args:
+        give: Gives the items, in that task.
+    """
+
+    def __init__(self, give: Callable[[], Iterable[object]]) -> None:
         super().__init__()
-        self._address = address
+        self._give = give
 
     @property
     def supports_distributed_reads(self) -> bool:
@@ -52,7 +56,7 @@ class Claims(Datasource):
         return False
 
     def estimate_inmemory_data_size(self) -> int | None:
-        """Unknown: the source never ends."""
+        """Unknown: the source may never end."""
         return None
 
     def get_read_tasks(
@@ -60,7 +64,7 @@ class Claims(Datasource):
     ) -> list[ReadTask]:
         """One task, whatever the parallelism."""
         unknown = BlockMetadata(num_rows=None, size_bytes=None, exec_stats=None, input_files=None)
-        return [ReadTask(partial(_blocks, self._address), unknown)]
+        return [ReadTask(partial(_blocks, self._give), unknown)]
 
 
 class Stage:
@@ -81,7 +85,7 @@ class Stage:
 def flow(address: link.Address, settings: Settings) -> Dataset:
     """The whole execution, not yet started."""
     pool = settings.pool
-    source = ray.data.read_datasource(Claims(address), num_cpus=0, override_num_blocks=1)
+    source = ray.data.read_datasource(Items(partial(_claims, address)), num_cpus=0, override_num_blocks=1)
     prepared = source.map_batches(
         Stage,
         fn_constructor_args=(partial(prepare.build, settings),),
@@ -148,10 +152,14 @@ def start_ray(settings: Settings) -> None:
     )
 
 
-def _blocks(address: link.Address) -> Iterator[pa.Table]:
-    yield _row(link.Warm())
-    for claim in link.claims(address):
-        yield _row(claim)
+def _claims(address: link.Address) -> Iterator[object]:
+    yield link.Warm()
+    yield from link.claims(address)
+
+
+def _blocks(give: Callable[[], Iterable[object]]) -> Iterator[pa.Table]:
+    for item in give():
+        yield _row(item)
 
 
 def _row(item: object) -> pa.Table:

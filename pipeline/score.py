@@ -74,15 +74,8 @@ class Score:
         self._trial = trial
         self._run = run
         self._replica = f"{socket.gethostname()}:{os.getpid()}"
-        policy = bundle.manifest.policy
-        self._context = VerdictContext(
-            source=TopicPartition("", 0),
-            run=run,
-            bundle=bundle.digest,
-            prune_threshold=policy.prune,
-            review_threshold=policy.review,
-            guarantee=str(policy.guarantee or "none"),
-            mode=Mode.OBSERVE,
+        self._context = replace(
+            verdict_context(bundle, run=run, mode=Mode.OBSERVE),
             batch_verdicts="json" if batch_verdicts == "json" else "arrow",
             emit_pass=emit_pass,
             max_message_bytes=limits.max_message_bytes,
@@ -102,7 +95,7 @@ class Score:
         context = replace(self._context, source=claim.source, mode=claim.mode)
         now_ms = time.time_ns() // 1_000_000
         verdicts = encode_verdicts(work.records, work.origins, scores, context, time_ms=now_ms)
-        rejected = [*work.rejected, *_named(verdicts.rejected, work.origins, failures)]
+        rejected = [*work.rejected, *explained(verdicts.rejected, work.origins, failures)]
         rejects = encode_rejects(work.records, rejected, claim.source, self._limits, run=self._run)
         reasons = Counter(one.reason for one in rejected)
         counts = verdicts.counts._replace(rejected=len(rejected), records=len(work.records))
@@ -144,7 +137,7 @@ def build(settings: Settings) -> Score:
     Raises:
         BundleRefused: The bundle, or the device, must not be used.
     """
-    scorer = _open_scorer(settings)
+    scorer = open_scorer(settings)
     return Score(
         scorer,
         scorer.bundle,
@@ -156,7 +149,18 @@ def build(settings: Settings) -> Score:
     )
 
 
-def _open_scorer(settings: Settings) -> Any:  # noqa: ANN401 - a class that the settings name
+def open_scorer(settings: Settings) -> Any:  # noqa: ANN401 - a class that the settings name
+    """The scorer that the settings name, on their bundle. Every door opens it here.
+
+    Args:
+        settings: Of the gate.
+
+    Returns:
+        The scorer, warm; it has a `bundle`.
+
+    Raises:
+        BundleRefused: The bundle, or the device, must not be used.
+    """
     pool = settings.pool
     opener = partial(
         load_class(pool.scorer),
@@ -169,12 +173,44 @@ def _open_scorer(settings: Settings) -> Any:  # noqa: ANN401 - a class that the 
 
 def _open_trial(settings: Settings) -> Callable[[Tokens], Scores]:
     """What a trial does, in its process."""
-    scorer: ScoresPairs = _open_scorer(settings)
+    scorer: ScoresPairs = open_scorer(settings)
     return scorer.score
 
 
-def _named(rejected: list[Rejected], origins: Origins, failures: Mapping[int, str]) -> list[Rejected]:
-    """Rejects of scores that are not finite; where there never was a score, they say so."""
+def verdict_context(bundle: Bundle, *, run: int, mode: Mode) -> VerdictContext:
+    """What all verdicts of a bundle have in common; whoever uses it fills in the source.
+
+    Args:
+        bundle: What scores.
+        run: The run number.
+        mode: How far it may act.
+
+    Returns:
+        The bundle's digest, thresholds and promise.
+    """
+    policy = bundle.manifest.policy
+    return VerdictContext(
+        source=TopicPartition("", 0),
+        run=run,
+        bundle=bundle.digest,
+        prune_threshold=policy.prune,
+        review_threshold=policy.review,
+        guarantee=str(policy.guarantee or "none"),
+        mode=mode,
+    )
+
+
+def explained(rejected: list[Rejected], origins: Origins, failures: Mapping[int, str]) -> list[Rejected]:
+    """Let rejects of scores that are not finite say so where there never was a score.
+
+    Args:
+        rejected: See `codec.not_finite`.
+        origins: Of the pairs.
+        failures: Why some were not scored, by their place; see `Bearing.score`.
+
+    Returns:
+        As many rejects.
+    """
     if not failures:
         return rejected
     because = {(int(origins.record[at]), int(origins.row[at])): why for at, why in failures.items()}

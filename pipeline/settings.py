@@ -248,6 +248,21 @@ class Http(Section):
     """Port to listen on; 0 takes a free one."""
 
 
+class Backfill(Section):
+    """`sluice backfill`: how its work is cut, what it sends, and what it costs."""
+
+    part_rows: int = Field(default=20_000, ge=1)
+    """Most rows in one part: what is scored, written and, after an interruption, done again as one."""
+    part_bytes: int = Field(default=32 << 20, ge=1 << 10)
+    """Most bytes of input in one part, for rows that are long; a part has at least one row."""
+    emit_format: Literal["json", "arrow"] = "json"
+    """With `--emit`: one JSON message per verdict, or Arrow messages of many."""
+    core_hour_price: float = Field(default=0.0, ge=0)
+    """What an hour of one CPU core costs, for the cost in the manifest, in whatever currency."""
+    gpu_hour_price: float = Field(default=0.0, ge=0)
+    """What an hour of one GPU costs; likewise."""
+
+
 class Sourced(BaseModel):
     """Settings that know where each of them came from."""
 
@@ -286,6 +301,7 @@ class Settings(BaseSettings, Sourced):
     execution: Execution = Execution()
     ray: Ray = Ray()
     http: Http = Http()
+    backfill: Backfill = Backfill()
 
     @property
     def transactional_id(self) -> str:

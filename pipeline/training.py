@@ -16,8 +16,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
 from actors.bundle import Bundle, refuse_existing
 from actors.errors import BundleProblem, DataRefused, TrainingStopped
 from actors.files import file_digest
@@ -28,6 +26,7 @@ from actors.learn.draft import Told, code_digest, write_draft
 from actors.learn.eligible import refuse_learned
 from actors.learn.finish import Finished, Order, finish
 from actors.learn.fit import Fitted, OnStage, Plan, fit
+from actors.learn.problems import Kind
 from actors.learn.reading import read_labels
 from actors.learn.recipe import TeacherKind
 from actors.learn.roles import Role, read_roles
@@ -96,7 +95,8 @@ def train(
     paths = settings.labels.paths
     if not paths:
         raise settings.refuse("labels.paths", "name the files of labels")
-    plan = _plan(settings)
+    accepted = {*settings.labels.accept, *accept}
+    plan = _plan(settings, overlap_accepted=Kind.OVERLAP in accepted)
     source = ", ".join(map(str, paths))
     known = settings.labels.known
     earlier = None if known is None else Bundle.open(local_bundle(known))
@@ -110,15 +110,14 @@ def train(
         source=source,
     )
     found = audit(labels, sample, shares=settings.labels.shares, source=source)
-    accepted = {*settings.labels.accept, *accept}
     refuse_unless_accepted(found, accepted)
     let_pass = tuple(sorted({one.kind.value for one in found.blocking} & accepted))
     traffic = settings.policy.traffic
     window = None if traffic is None else Traffic.read(traffic, settings.labels.columns)
     _refuse_too_little(sample, plan, source)
 
-    data = _digests(paths)
-    begun = _begun_with(settings, data)
+    data, learned_by = _digests(paths), _learned_by(plan)
+    begun = _begun_with(settings, data, learned_by)
     with _states(out, begun, resume=resume) as states:
         fitted = _fitted(sample, states, plan, on_stage)
         told = Told(
@@ -128,7 +127,7 @@ def train(
             rubric=labels.rubric,
             origin=f"{len(labels.rows):,} labels from {', '.join(data)}",
             data=data,
-            training=fitted.to_json() | {"accepted": [*let_pass]},
+            training=fitted.to_json() | learned_by | {"accepted": [*let_pass]},
         )
         shutil.rmtree(states / "draft", ignore_errors=True)
         draft = write_draft(states / "draft", states / _MODEL_FOLDER, told)
@@ -150,7 +149,7 @@ def states_beside(out: Path) -> Path:
     return out.with_name(f"{out.name}.states")
 
 
-def _plan(settings: LearnSettings) -> Plan:
+def _plan(settings: LearnSettings, *, overlap_accepted: bool) -> Plan:
     teacher, model, recipe = settings.teacher, settings.model, settings.recipe
     if teacher.kind is TeacherKind.NONE and not recipe.epochs:
         raise settings.refuse("recipe.epochs", "0 leaves nothing to learn where teacher.kind is none")
@@ -168,6 +167,7 @@ def _plan(settings: LearnSettings) -> Plan:
         augment=settings.augment,
         prior=model.prior,
         columns=settings.labels.columns,
+        overlap_accepted=overlap_accepted,
     )
 
 
@@ -197,6 +197,31 @@ def _digests(paths: Sequence[Path]) -> dict[str, str]:
     return found
 
 
+def _learned_by(plan: Plan) -> dict[str, Any]:
+    """What decides the weights beside the labels, plain data: files by their digests, and none by its place."""
+    base, teacher = Path(plan.base), asdict(plan.teacher)
+    match plan.teacher.kind:
+        case TeacherKind.BUNDLE:
+            teacher["source"] = Bundle.open(Path(plan.teacher.source or "")).digest
+        case TeacherKind.FILE:
+            teacher["source"] = _digest(Path(plan.teacher.source or ""))
+    teacher |= {"kind": plan.teacher.kind.value, "fields": [*plan.teacher.fields]}
+    weights = [path for path in sorted(base.glob("*")) if path.suffix in {".safetensors", ".bin"}]
+    return {
+        "base": {path.name: _digest(path) for path in weights} if base.is_dir() else plan.base,
+        "recipe": asdict(plan.recipe),
+        "teacher": teacher,
+        "augmentation": asdict(plan.augment),
+    }
+
+
+def _digest(path: Path) -> str:
+    try:
+        return file_digest(path)
+    except OSError as error:
+        raise DataRefused(str(path), f"cannot be read: {error.strerror}") from error
+
+
 def _fitted(sample: Sample, states: Path, plan: Plan, on_stage: OnStage | None) -> Fitted:
     """What is learned once for all runs with these states."""
     note = states / _FITTED_FILE
@@ -208,10 +233,10 @@ def _fitted(sample: Sample, states: Path, plan: Plan, on_stage: OnStage | None) 
     return fitted
 
 
-def _begun_with(settings: LearnSettings, data: Mapping[str, str]) -> str:
+def _begun_with(settings: LearnSettings, data: Mapping[str, str], learned_by: Mapping[str, Any]) -> str:
     """Names what the model is learned from: the policy may be another when a run goes on."""
     chosen = settings.model_dump(exclude={"policy": True, "labels": {"accept"}})
-    text = json.dumps([chosen, data, code_digest()], sort_keys=True, default=_plain)
+    text = json.dumps([chosen, data, learned_by, code_digest()], sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -245,8 +270,6 @@ def _states(out: Path, begun: str, *, resume: bool) -> Iterator[Path]:
                     shutil.rmtree(states)
     except OSError as error:
         raise TrainingStopped(str(states), error.strerror or str(error)) from error
-    except SafetensorError as error:  # what it says of a full disk, when so large a file leaves room behind
-        raise TrainingStopped(str(states), str(error)) from error
 
 
 def _hold_work(states: Path) -> bool:

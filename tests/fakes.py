@@ -351,3 +351,14 @@ class PoisonScorer(ArithmeticScorer):
         if self._broken or self.RAISES in tokens.ids:
             raise RuntimeError("the device gave up")
         return super().score(tokens)
+
+
+class GatedScorer(ArithmeticScorer):
+    """Holds on to one token while the file `shut` lies beside the bundle, so that a test may come between."""
+
+    WAITS = 777
+
+    def score(self, tokens: Tokens) -> Scores:
+        while self.WAITS in tokens.ids and (self.bundle.path.parent / "shut").exists():
+            time.sleep(0.05)
+        return super().score(tokens)

@@ -54,4 +54,4 @@ def test_belongs_to_one_family(kind):
 
 @pytest.mark.parametrize("kind", [kind for kind in every_error() if issubclass(kind, errors.FatalError)])
 def test_what_ends_the_process_has_an_exit_code_that_a_script_can_tell(kind):
-    assert 64 <= kind.exit_code <= 78, "the range that sysexits.h gives to errors"
+    assert kind.exit_code == 2 or 64 <= kind.exit_code <= 78, "a wrong call, or one of sysexits.h"

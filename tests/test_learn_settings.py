@@ -45,6 +45,9 @@ def test_a_part_of_a_group_leaves_the_rest_of_it() -> None:
         ("teacher.kind=bundle", "teacher: teacher.source goes with"),
         ("teacher.folds=1", "teacher: a teacher needs"),
         ("augment.dropped_fields=1", "augment: augmentation needs"),
+        ("labels.shares={train: 0}", "labels.shares: at least one role needs a share"),
+        ("labels.shares={}", "labels.shares: at least one role needs a share"),
+        ("labels.shares={train: .inf}", "labels.shares.train: Input should be a finite number"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_place(override: str, said: str) -> None:

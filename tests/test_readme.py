@@ -20,6 +20,8 @@ PAGES = [
     "CHANGELOG.md",
     "docs/wire-format.md",
     "docs/bundle-format.md",
+    "docs/backfill.md",
+    "docs/online.md",
 ]
 README = (ROOT / "README.md").read_text()
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pytest
 from pipeline import link, runner
 from pipeline.execution import Execution, Outcome
 from pipeline.records import Claim, Mode, TopicPartition
-from pipeline.runner import ITEM, Claims, Stage
+from pipeline.runner import ITEM, Items, Stage
 from pipeline.settings import Settings
 from tests.fakes import stand_in_bundle
 
@@ -22,7 +23,7 @@ def items(tables: object) -> list[object]:
 
 def test_the_source_is_one_task_on_the_driver_s_node_that_yields_a_block_per_claim() -> None:
     with link.Link() as opened:
-        source = Claims(opened.address)
+        source = Items(partial(runner._claims, opened.address))
         assert not source.supports_distributed_reads, "the link's socket is on the driver's node"
         assert source.estimate_inmemory_data_size() is None
         (task,) = source.get_read_tasks(8)

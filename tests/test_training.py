@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 from safetensors import SafetensorError
@@ -15,6 +17,7 @@ from safetensors.torch import load_file
 from actors import bundle
 from actors.bundle import Bundle
 from actors.errors import BundleProblem, DataRefused, TrainingStopped
+from actors.files import file_digest
 from actors.learn import finetune
 from actors.learn.problems import Kind
 from actors.learn.roles import Role, digest, read_roles
@@ -84,6 +87,25 @@ def test_a_bundle_says_what_it_was_made_of(made, label_file):
     told = json.loads(json.dumps(made.to_json(), allow_nan=False))
     assert told["digest"] == bundle.digest
     assert told["against_teacher"] is None
+
+
+def test_a_bundle_says_by_what_it_was_made_and_the_page_about_its_format_names_it_all(
+    made, settings, tiny_encoder
+):
+    told, given = made.finished.bundle.manifest.metrics["training"], settings()
+    page = (Path(__file__).parents[1] / "docs" / "bundle-format.md").read_text()
+    assert told["base"] == {"model.safetensors": file_digest(tiny_encoder / "model.safetensors")}
+    assert told["recipe"] == asdict(given.recipe)
+    assert (told["teacher"]["kind"], told["teacher"]["source"]) == ("none", None)
+    assert told["augmentation"] == asdict(given.augment)
+    table = page.split("| name in `training` |", 1)[1].split("\n\n", 1)[0]
+    heads = [name for line in table.splitlines() for name in re.findall(r"`(\w+)`", line.split(" | ")[0])]
+    assert sorted(heads) == sorted(told)
+
+
+def test_no_place_of_this_machine_is_in_a_bundle(made, tmp_path_factory):
+    manifest = (made.finished.bundle.path / "sluice.json").read_text()
+    assert str(tmp_path_factory.getbasetemp().parent) not in manifest
 
 
 def test_equal_settings_give_an_equal_bundle(made, settings, tmp_path):
@@ -247,7 +269,7 @@ def test_an_interrupted_run_is_gone_on_with_when_that_is_said(made, settings, ou
         settings(), out, resume=True, on_stage=lambda _: lambda done, total: steps.append(done / total)
     )
     assert steps[0] > 0.2
-    assert found.finished.bundle.digest == made.finished.bundle.digest
+    assert same(found.finished.bundle.path, made.finished.bundle.path)
     assert not states_beside(out).exists()
 
 
@@ -306,7 +328,7 @@ def test_what_was_learned_is_not_learned_again_where_only_the_end_failed(
     monkeypatch.setattr(training, "finish", finish)
     monkeypatch.setattr(training, "fit", None)
     found = train(settings(), tmp_path / "out", resume=True)
-    assert found.finished.bundle.digest == made.finished.bundle.digest
+    assert same(found.finished.bundle.path, made.finished.bundle.path)
     assert found.fitted == made.fitted
 
 
@@ -328,7 +350,7 @@ def test_a_disk_that_is_full_in_the_middle_is_one_line_and_what_is_there_is_gone
     assert [path.name for path in tmp_path.iterdir()] == ["out.states"]
     monkeypatch.setattr(finetune.CrossEncoderTrainer, "save_model", save)
     found = train(settings(), tmp_path / "out", resume=True)
-    assert found.finished.bundle.digest == made.finished.bundle.digest
+    assert same(found.finished.bundle.path, made.finished.bundle.path)
 
 
 def test_weights_that_do_not_fit_on_the_disk_are_one_line_though_there_is_room_for_less(
@@ -385,6 +407,7 @@ def test_a_bundle_teaches_a_smaller_student_and_the_difference_is_told(made, set
     told = found.finished.bundle.manifest.metrics["against_teacher"]
     assert told == found.cost.to_json()
     assert told["differences"]["auc"]["low"] <= told["differences"]["auc"]["value"]
+    assert found.finished.bundle.manifest.metrics["training"]["teacher"]["source"] == teacher.digest
 
 
 def test_a_file_teaches(made, settings, tmp_path):
@@ -399,13 +422,50 @@ def test_a_file_teaches(made, settings, tmp_path):
     train_pairs = [pair for pair in FOUND if roles[digest(pair.query["text"])] is Role.TRAIN]
     assert found.fitted.n_imitated == len(train_pairs)
     assert found.cost is None
+    told = found.finished.bundle.manifest.metrics["training"]
+    assert told["teacher"]["source"] == file_digest(path)
 
 
-def test_a_judge_that_was_not_held_against_people_stops_a_run_and_leaves_nothing(settings, tmp_path):
-    rows = [*by_people(FOUND, "ann", "bob")]
-    alone = pairs(70, 4)
-    rows += [row for row in by_judge(alone) if row.pair >= len(FOUND)]
-    path = labels_file(tmp_path / "labels.jsonl", labels(alone, *rows))
-    said = refused(settings(paths=[path]), tmp_path / "out", DataRefused, "not fit to train on: .*gpt")
-    kinds = [word for word in said.split("with ")[-1].split() if word != "--accept"]
-    refused(settings(paths=[path]), tmp_path / "out", DataRefused, "^judge gpt: 0 pairs", accept=kinds)
+def test_a_run_whose_teacher_says_something_else_now_does_not_go_on(settings, tmp_path):
+    """Its encoder would have imitated the one, and been finished as if it were the other."""
+    path = tmp_path / "said.jsonl"
+    rows = [{"query": pair.query["text"], "document": "new", "p_severe": 0.9} for pair in FOUND]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    taught = settings(f"teacher={{kind: file, source: {path}}}")
+    with pytest.raises(Interrupted):
+        train(taught, tmp_path / "out", on_stage=stopping("teacher", after=0))
+    path.write_text("".join(json.dumps(row | {"p_severe": 0.1}) + "\n" for row in rows))
+    with pytest.raises(DataRefused, match="begun with other settings, labels or code"):
+        train(taught, tmp_path / "out", resume=True)
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """Labels of people, and of a judge on pairs that no person labelled."""
+    of = pairs(70, 4)
+    rows = [*by_people(FOUND, "ann", "bob"), *(row for row in by_judge(of) if row.pair >= len(FOUND))]
+    return labels_file(tmp_path / "labels.jsonl", labels(of, *rows))
+
+
+def test_a_judge_that_was_not_held_against_people_stops_a_run_and_leaves_nothing(settings, alone, tmp_path):
+    said = refused(settings(paths=[alone]), tmp_path / "out", DataRefused, "not fit to train on: .*gpt")
+    assert said.endswith("let it pass with --accept overlap")
+
+
+def test_such_a_judge_is_left_out_where_that_is_accepted(made, settings, alone, tmp_path):
+    """The audit let it pass, and training refused it all the same."""
+    found = train(settings(paths=[alone]), tmp_path / "out", accept=["overlap"])
+    told = found.finished.bundle.manifest.metrics["training"]
+    assert found.accepted == ("overlap",)
+    assert told["judges_left_out"] == {
+        "gpt": "0 pairs drawn at random have labels of people too, 30 are needed"
+    }
+    assert told["labelled_pairs"] == made.fitted.to_json()["labelled_pairs"]
+    assert "left out: gpt." in (found.finished.bundle.path / "README.md").read_text()
+
+
+def test_labels_of_judges_alone_are_refused_whatever_is_accepted(settings, tmp_path):
+    path = labels_file(tmp_path / "labels.jsonl", labels(FOUND, *by_judge(FOUND)))
+    match = "no person has labelled any of them"
+    said = refused(settings(paths=[path]), tmp_path / "out", DataRefused, match, accept=[*Kind])
+    assert "let people label" in said

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from actors.learn.bootstrap import Estimate, interval
 from actors.learn.judge import LEAST_OVERLAP, level, overlaps
 from actors.learn.labels import Label, Labels, Source
-from actors.learn.listing import LISTED, Listed, one_line, show
+from actors.learn.listing import LINE, LISTED, Listed, one_line, show
 from actors.learn.metrics import auc, share
+from actors.learn.rows import train_overlaps
 from actors.learn.sample import Sample
 
 MOST_COUPLES = 100
@@ -77,6 +78,9 @@ class Judge:
     small, or all of one kind."""
     by_level: Mapping[str, Estimate]
     """Share that is severe for people, by the judge's level, or the tenth in which its probability lies."""
+    lacking: str | None
+    """Why what its word is worth cannot be learned from the role `train`; None where it can, or where it labelled
+    nothing of that role."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -87,6 +91,7 @@ class Judge:
             "overlap_severe": self.n_severe,
             "auc": None if self.auc is None else self.auc.to_json(),
             "severe_by_level": {level: one.to_json() for level, one in self.by_level.items()},
+            "lacking_in_train": self.lacking,
         }
 
 
@@ -94,7 +99,8 @@ def among_people(labels: Labels) -> Agreement:
     """Compare people with each other.
 
     Args:
-        labels: All labels; those of judges and rules, and those without a level, are left out.
+        labels: All labels; those of judges and rules are left out, and those without a level: but where people
+            gave probabilities alone, whether they say severe is compared.
 
     Returns:
         The figures.
@@ -124,7 +130,7 @@ def compare_judges(sample: Sample) -> tuple[Judge, ...]:
     labels, settled = sample.labels, sample.settled
     n_labels = Counter(row.annotator for row in labels.rows if row.source is Source.JUDGE)
     severe = dict(zip(settled.pair.tolist(), settled.severe.tolist(), strict=True))
-    both = overlaps(labels, settled)
+    both, trained = overlaps(labels, settled), train_overlaps(sample)
     found = []
     for place, (name, n) in enumerate(n_labels.most_common()):
         pairs = {row.pair for row in both[name]}
@@ -139,6 +145,7 @@ def compare_judges(sample: Sample) -> tuple[Judge, ...]:
                 n_severe=n_severe,
                 auc=_auc_of(both[name], severe, sample) if enough and few else None,
                 by_level=_by_level(both[name], severe, sample) if few else {},
+                lacking=trained[name].lacking if name in trained else None,
             )
         )
     return tuple(found)
@@ -158,17 +165,22 @@ def list_conflicts(sample: Sample, places: Sequence[int]) -> Listed:
     for row in sample.labels.rows:
         if row.source is Source.HUMAN and row.pair in told:
             level = row.level if row.level is not None else f"{row.p_severe:.2f}"
-            told[row.pair].append(f"{row.annotator or 'somebody'}: {level}")
+            told[row.pair].append(f"{one_line(row.annotator, LINE // 2) or 'somebody'}: {level}")
     return Listed(len(places), tuple(show(sample, place, "; ".join(said)) for place, said in told.items()))
 
 
 def _by_pair(labels: Labels) -> dict[int, dict[str, int]]:
     """Levels by pair and person; who spoke twice is taken at the last word."""
-    step = {level: i for i, level in enumerate(labels.rubric.levels)}
+    levels, severe = labels.rubric.levels, labels.rubric.severe
+    step = {level: i for i, level in enumerate(levels)}
+    severe_or_not = [next(level for level in levels if (level in severe) is is_so) for is_so in (False, True)]
+    people = [row for row in labels.rows if row.source is Source.HUMAN]
+    graded = any(row.level is not None for row in people)
     said: dict[int, dict[str, int]] = {}
-    for row in labels.rows:
-        if row.source is Source.HUMAN and row.level is not None:
-            said.setdefault(row.pair, {})[row.annotator] = step[row.level]
+    for row in people:
+        level = row.level if graded else severe_or_not[row.p_severe > 0.5]
+        if level is not None:
+            said.setdefault(row.pair, {})[row.annotator] = step[level]
     return said
 
 

@@ -41,6 +41,8 @@ class Audit:
     """How many there are, by source."""
     labels_by_level: Mapping[str, Mapping[str, int]]
     """By level, then by source."""
+    severe_levels: tuple[str, ...]
+    """Which of them are severe, in the rubric's order."""
     pairs_per_cluster: NDArray[np.int64]
     """One number for each cluster, int64, descending."""
     clusters_declared: bool
@@ -78,6 +80,7 @@ class Audit:
             "labels_by_source": dict(self.labels_by_source),
             "annotators_by_source": dict(self.annotators),
             "labels_by_level": {level: dict(counts) for level, counts in self.labels_by_level.items()},
+            "severe_levels": list(self.severe_levels),
             "clusters": {
                 "n": len(sizes),
                 "declared": self.clusters_declared,
@@ -147,6 +150,7 @@ def audit(
         labels_by_source=dict(Counter(row.source.value for row in labels.rows)),
         annotators={one: len(who) for one, who in names.items() if who},
         labels_by_level=by_level,
+        severe_levels=tuple(level for level in labels.rubric.levels if level in labels.rubric.severe),
         pairs_per_cluster=np.sort(np.unique(sample.cluster, return_counts=True)[1])[::-1].astype(np.int64),
         clusters_declared=declared,
         agreement=agreement,
@@ -196,7 +200,7 @@ def _about_people(agreement: Agreement, repeats: Repeats) -> Iterable[str]:
 def _about_levels(by_level: Mapping[str, Mapping[str, int]]) -> Iterable[str]:
     unused = [level for level, counts in by_level.items() if not any(counts.values())]
     if unused:
-        yield f"nobody used the levels {', '.join(unused)}"
+        yield f"levels that nobody used: {', '.join(unused)}"
 
 
 def _about_roles(leakage: Leakage) -> Iterable[str]:

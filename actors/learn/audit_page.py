@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from actors.learn.audit import Audit
 from actors.learn.labels import Source
+from actors.learn.listing import LINE, one_line
 from actors.learn.plots import probabilities_plot, shares_plot, sizes_plot
 
 _TEMPLATE = "audit_page.html.jinja"
@@ -44,6 +46,7 @@ def page(audit: Audit) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
     )
+    environment.filters |= {"count": "{:,}".format, "line": partial(one_line, most=2 * LINE)}
     template = environment.get_template(_TEMPLATE)
     return template.render(
         audit=audit,

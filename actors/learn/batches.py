@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-from datasets import Dataset
 from numpy.typing import NDArray
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from torch.utils.data import SequentialSampler
@@ -36,13 +34,6 @@ class Batches(DefaultBatchSampler):  # type: ignore[misc]  # untyped here
         super().__init__(SequentialSampler(range(n)), batch_size=batch_size, drop_last=False, seed=seed)
         self._lengths = lengths
         self._n = n
-
-    @classmethod
-    def of(cls, dataset: Dataset, *, lengths: NDArray[np.int64] | None, **given: Any) -> Batches:
-        """As the trainer makes it: for the pairs of these lengths, and in their order for those held out."""
-        n = len(dataset)
-        alike = lengths is not None and n == len(lengths)
-        return cls(lengths if alike else None, n, given["batch_size"], given["seed"])
 
     def __iter__(self) -> Iterator[list[int]]:
         if self._lengths is None:

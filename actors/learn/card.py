@@ -29,6 +29,7 @@ _CAPTIONS = (
     "Logits of severe pairs and of others, with the thresholds.",
     "Precision of prune against the share pruned, if the threshold were moved: an estimate.",
 )
+_MOST_JUDGES = 5
 _BY_SEGMENT = ("auc", "share_prune", "precision_capped", "severe_pass")
 
 
@@ -143,7 +144,7 @@ def _labels(manifest: Manifest) -> str:
 
 
 def _training(told: Mapping[str, Any]) -> str:
-    """What `learn.fit.Fitted` says, and the problems of the labels that somebody let pass."""
+    """What `learn.fit.Fitted` says, by what recipe, and the problems of the labels that somebody let pass."""
     if not told:
         return ""
     sources = [(f"labels: {source}", f"{n:,}") for source, n in told.get("labelled_pairs", {}).items()]
@@ -153,6 +154,17 @@ def _training(told: Mapping[str, Any]) -> str:
         if name in told
     ]
     said = "## Training\n\n" + _table(("pairs learned from", "how many"), [*sources, *others])
+    if "recipe" in told:
+        base = told["base"] if isinstance(told["base"], str) else ", ".join(told["base"].values())
+        said += (
+            f"\n\nBase: `{_plain(base)}`; teacher: {told['teacher']['kind']}; recipe, teacher and augmentation in "
+            "full are in `sluice.json`, under `metrics.training`."
+        )
+    left_out = [name or "one without a name" for name in told.get("judges_left_out", {})]
+    if left_out:
+        names = ", ".join(left_out[:_MOST_JUDGES])
+        more = f" and {len(left_out) - _MOST_JUDGES} more" if left_out[_MOST_JUDGES:] else ""
+        said += f"\n\nJudges that could not be held against people, and were left out: {_plain(names)}{more}."
     if told.get("accepted"):
         kinds = ", ".join(told["accepted"])
         said += f"\n\n**Problems of the labels that somebody let pass: {_plain(kinds)}.**"

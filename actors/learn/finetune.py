@@ -9,16 +9,16 @@ rows come from. Needs the `train` extra: import it only where training is wanted
 from __future__ import annotations
 
 import errno
-import functools
 import json
 import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,13 +34,11 @@ from sentence_transformers.cross_encoder import (
 
 from actors.errors import TrainingStopped
 from actors.learn.batches import Batches
+from actors.learn.callbacks import Finite, OnStep, Patience, Progress
 from actors.learn.loss import Goal, RowLoss
 from actors.learn.precision import bf16_pays, device
 from actors.learn.quiet import quiet
 from actors.learn.recipe import Recipe
-
-OnStep = Callable[[int, int], None]
-"""Called after each update with pairs learned from so far, and pairs in all."""
 
 _STATE_FILE = "trainer_state.json"
 """The last file of a checkpoint: with it, the checkpoint is whole."""
@@ -141,15 +139,16 @@ def fine_tune(
     with quiet(), _kept(checkpoints) as states:
         model = _opened(base, recipe)
         model.model.get_input_embeddings().requires_grad_(False)
-        callbacks: list[transformers.TrainerCallback] = [_Finite()]
+        callbacks: list[transformers.TrainerCallback] = [Finite()]
         if on_step:
-            callbacks.append(_Progress(len(rows) * recipe.epochs, on_step))
+            callbacks.append(Progress(len(rows) * recipe.epochs, on_step))
         if held_out is not None:
-            callbacks.append(_Patience(early_stopping_patience=recipe.patience))
-        trainer = CrossEncoderTrainer(
+            callbacks.append(Patience(early_stopping_patience=recipe.patience))
+        trainer = _Trainer(
+            lengths=None if recipe.in_order else rows.n_chars,
             model=model,
             args=_arguments(
-                rows,
+                count_updates(len(rows), recipe),
                 recipe,
                 states=states,
                 held_out=held_out is not None,
@@ -172,6 +171,33 @@ def fine_tune(
             model.tokenizer.save_pretrained(folder)
 
 
+def count_updates(n_rows: int, recipe: Recipe) -> int:
+    """How many updates a run takes, unless it ends early: as the trainer counts them.
+
+    Args:
+        n_rows: How many there are to learn from.
+        recipe: How they are learned from.
+
+    Returns:
+        Updates in all epochs; the last of each may be of fewer batches, and the last batch of fewer rows.
+    """
+    n_batches = math.ceil(n_rows / recipe.batch_size)
+    return math.ceil(n_batches / recipe.accumulate) * recipe.epochs
+
+
+class _Trainer(CrossEncoderTrainer):  # type: ignore[misc]  # untyped here
+    """Learns from batches of like length, and looks at what is held out in its order."""
+
+    def __init__(self, *, lengths: NDArray[np.int64] | None, **given: Any) -> None:
+        self._lengths = lengths
+        super().__init__(**given)
+
+    def get_batch_sampler(self, dataset: Dataset, batch_size: int, **given: Any) -> Batches:
+        """Called by the trainer, for the rows to learn from and for those held out."""
+        lengths = self._lengths if dataset is self.train_dataset else None
+        return Batches(lengths, len(dataset), batch_size, given["seed"])
+
+
 def _opened(base: Path | str, recipe: Recipe) -> CrossEncoder:
     torch.manual_seed(recipe.seed)  # draws the head, where the encoder has none
     return CrossEncoder(
@@ -188,9 +214,8 @@ def _dataset(rows: Rows) -> Dataset:
 
 
 def _arguments(
-    rows: Rows, recipe: Recipe, *, states: Path, held_out: bool, resumable: bool
+    n_updates: int, recipe: Recipe, *, states: Path, held_out: bool, resumable: bool
 ) -> CrossEncoderTrainingArguments:
-    n_updates = max(1, len(rows) // (recipe.batch_size * recipe.accumulate)) * recipe.epochs
     on_cpu = device() == "cpu"
     look = max(1, n_updates // recipe.looks)
     return CrossEncoderTrainingArguments(
@@ -199,7 +224,6 @@ def _arguments(
         per_device_train_batch_size=recipe.batch_size,
         per_device_eval_batch_size=recipe.batch_size,
         gradient_accumulation_steps=recipe.accumulate,
-        batch_sampler=functools.partial(Batches.of, lengths=None if recipe.in_order else rows.n_chars),
         learning_rate=recipe.learning_rate,
         learning_rate_mapping={"classifier|pooler": recipe.head_learning_rate},
         warmup_steps=round(recipe.warmup_share * n_updates),
@@ -216,7 +240,9 @@ def _arguments(
         metric_for_best_model="eval_loss" if held_out else None,
         greater_is_better=False if held_out else None,
         restore_callback_states_from_checkpoint=True,  # how many looks have found nothing better
-        logging_strategy="no",
+        logging_strategy="steps",  # for `Finite`, which is told the loss
+        logging_steps=look,
+        logging_nan_inf_filter=False,
         report_to="none",
         disable_tqdm=True,
     )
@@ -254,7 +280,9 @@ def _failures(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise TrainingStopped(str(folder), f"{error.strerror or error}") from error
-    except (SafetensorError, RuntimeError) as error:
+    except SafetensorError as error:  # of so large a file that there is room for less when it has failed
+        raise TrainingStopped(str(folder), str(error)) from error
+    except RuntimeError as error:
         if shutil.disk_usage(_existing(folder)).free > _LEAST_FREE_BYTES:
             raise
         raise TrainingStopped(str(folder), os.strerror(errno.ENOSPC)) from error
@@ -262,54 +290,3 @@ def _failures(folder: Path) -> Iterator[None]:
 
 def _existing(folder: Path) -> Path:
     return folder if folder.exists() else _existing(folder.parent)
-
-
-class _Finite(transformers.TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
-    """Ends a run whose loss is no number."""
-
-    def on_evaluate(
-        self,
-        args: transformers.TrainingArguments,
-        state: transformers.TrainerState,
-        control: transformers.TrainerControl,
-        metrics: dict[str, float],
-        **_: object,
-    ) -> None:
-        """Called by the trainer."""
-        loss = metrics.get("eval_loss", 0.0)
-        if not np.isfinite(loss):
-            problem = f"the loss is {loss} after {state.global_step} updates; lower the recipe's rates"
-            raise TrainingStopped(args.output_dir, problem)
-
-
-class _Progress(transformers.TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
-    """Passes on how far the trainer is."""
-
-    def __init__(self, total: int, on_step: OnStep) -> None:
-        self._total = total
-        self._on_step = on_step
-
-    def on_step_end(
-        self,
-        args: transformers.TrainingArguments,
-        state: transformers.TrainerState,
-        control: transformers.TrainerControl,
-        **_: object,
-    ) -> None:
-        """Called by the trainer."""
-        self._on_step(round(self._total * state.global_step / state.max_steps), self._total)
-
-
-class _Patience(transformers.EarlyStoppingCallback):  # type: ignore[misc]  # transformers is untyped here
-    """Ends a run that no longer gets better, also one that was interrupted after it had come to that."""
-
-    def on_train_begin(
-        self,
-        args: transformers.TrainingArguments,
-        state: transformers.TrainerState,
-        control: transformers.TrainerControl,
-        **given: object,
-    ) -> None:
-        """Called by the trainer."""
-        super().on_train_begin(args, state, control, **given)
-        control.should_training_stop = self.early_stopping_patience_counter >= self.early_stopping_patience

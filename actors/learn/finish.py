@@ -30,6 +30,7 @@ from actors.errors import DataRefused
 from actors.learn import apply
 from actors.learn.attempt import Attempt, tries_of
 from actors.learn.card import card
+from actors.learn.curve import curve
 from actors.learn.eligible import Proving
 from actors.learn.evaluate import RANKING, Evaluation, Judged, evaluate
 from actors.learn.front_matter import base_model_of
@@ -134,7 +135,9 @@ def finish(
     )
     base = order.base_model
     named = None if base is None or Path(base).exists() else base
-    files = _files(manifest, judged, sample.roles, base_model=named, drawn_on="the role test")
+    files = _files(
+        manifest, judged, sample.roles, base_model=named, drawn_on="the role test", cap=order.wish.cap
+    )
     files[PROBES_FILE] = _probes(draft, texts, window).to_bytes()
     bundle = write_bundle(order.folder, model_folder=draft.path, manifest=manifest, files=files)
     return Finished(bundle, outcome.decision, evaluation, n_made(outcome.tries))
@@ -198,27 +201,28 @@ def renew(
     drawn_on = (
         "the labelled pairs that the thresholds were tested on" if evaluation is None else "the role test"
     )
-    files = _files(manifest, judged, proving.roles, base_model=base_model_of(parent.path), drawn_on=drawn_on)
+    named = base_model_of(parent.path)
+    files = _files(manifest, judged, proving.roles, base_model=named, drawn_on=drawn_on, cap=order.wish.cap)
     child = write_child(order.folder, parent, manifest, files=files)
     return Finished(child, outcome.decision, evaluation, n_made(outcome.tries))
 
 
-def draw(judged: Judged, policy: Policy, calibration: CalibrationMap) -> dict[str, bytes]:
+def draw(judged: Judged, policy: Policy, calibration: CalibrationMap, *, cap: int) -> dict[str, bytes]:
     """The plots of a bundle, by the names that they have in it.
 
     Args:
         judged: Pairs with the bundle's logits.
         policy: The bundle's.
         calibration: The bundle's.
+        cap: Pruned pairs of one cluster that count.
 
     Returns:
         A PNG for each name of `bundle.PLOT_FILES`.
     """
-    target = policy.guarantee.target if policy.guarantee else None
     drawn = (
-        reliability_plot(bins(calibration.p_severe(judged.logit), judged.severe)),
+        reliability_plot(bins(calibration.p_severe(judged.logit), judged.severe, judged.cluster)),
         score_plot(judged.logit, judged.severe, policy),
-        coverage_plot(judged.logit, judged.severe, target),
+        coverage_plot(curve(judged, cap=cap, prune=policy.prune), policy),
     )
     return dict(zip(PLOT_FILES, drawn, strict=True))
 
@@ -262,12 +266,12 @@ def _tried_before(earlier: Bundle | None, people: People) -> tuple[Try, ...]:
 
 
 def _files(
-    manifest: Manifest, judged: Judged, roles: Roles, *, base_model: str | None, drawn_on: str
+    manifest: Manifest, judged: Judged, roles: Roles, *, base_model: str | None, drawn_on: str, cap: int
 ) -> dict[str, bytes]:
     return {
         ROLES_FILE: roles.to_bytes(),
         CARD_FILE: card(manifest, base_model=base_model, drawn_on=drawn_on).encode(),
-        **draw(judged, manifest.policy, manifest.calibration),
+        **draw(judged, manifest.policy, manifest.calibration, cap=cap),
     }
 
 

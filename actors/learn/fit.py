@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from actors.learn.augment import Example, exclusions, mismatches, without_fields
+from actors.learn.callbacks import OnStep
 from actors.learn.features import Encoder
-from actors.learn.finetune import OnStep, Rows, fine_tune
+from actors.learn.finetune import Rows, fine_tune
 from actors.learn.labels import Columns
 from actors.learn.lesson import Lesson, Setting, Taught, lexicon_of, prepare_lesson, prior_of, texts_of
 from actors.learn.loss import Goal
@@ -50,6 +51,8 @@ class Plan:
     """Whether what the words of a pair say is added to the encoder's logit."""
     columns: Columns = field(default_factory=Columns)
     """Of a teacher's file."""
+    overlap_accepted: bool = False
+    """Whether a judge that cannot be held against people is left out, instead of refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ class Fitted:
     """Pairs that the teacher scored."""
     judges: dict[str, Any]
     """What each judge's word was taken for."""
+    judges_left_out: dict[str, str]
+    """Judges whose word was taken for nothing, and why."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -72,6 +77,7 @@ class Fitted:
             "made_pairs": self.n_made,
             "imitated_pairs": self.n_imitated,
             "judges": dict(self.judges),
+            "judges_left_out": dict(self.judges_left_out),
         }
 
 
@@ -98,11 +104,12 @@ def fit(
         What was learned from.
 
     Raises:
-        DataRefused: There is too little to learn from, or a teacher's file cannot be used.
+        DataRefused: There is too little to learn from, a judge cannot be held against people, or a teacher's file
+            cannot be used.
         BundleError: The teacher's bundle must not be used.
         TrainingStopped: A state cannot be written, or the loss is not finite.
     """
-    learned = targets(sample, plan.recipe)
+    learned = targets(sample, plan.recipe, leave_out=plan.overlap_accepted)
     with tempfile.TemporaryDirectory() as scratch:
         states = checkpoints or Path(scratch)
         setting = Setting(
@@ -136,6 +143,7 @@ def fit(
         n_made=len(examples) - len(learned.pair),
         n_imitated=0 if lesson is None else len(lesson.pairs),
         judges={name: judge.to_json() for name, judge in learned.judges.items()},
+        judges_left_out=dict(learned.left_out),
     )
 
 

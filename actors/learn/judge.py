@@ -38,6 +38,16 @@ class Overlap:
     severe: NDArray[np.float64]
     """What people say: share of the annotators that say severe, float64 `[n]`, from 0 to 1."""
 
+    @property
+    def lacking(self) -> str | None:
+        """Why nothing can be learned from it; None where something can."""
+        n = len(self.severe)
+        if n < LEAST_OVERLAP:
+            return f"{n} pairs drawn at random have labels of people too, {LEAST_OVERLAP} are needed"
+        if self.severe.min() == self.severe.max():
+            return f"people say the same of all {n} pairs that it labelled too"
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class JudgeMap:
@@ -82,16 +92,16 @@ def overlaps(labels: Labels, settled: Settled) -> dict[str, list[Label]]:
         settled: `labels.settled`.
 
     Returns:
-        A judge's rows by its name, in the order read; a judge without such pairs has an empty list.
+        A judge's rows by its name, of each pair the last; a judge without such pairs has an empty list.
     """
     sampled = set(settled.pair[settled.random].tolist())
-    found: dict[str, list[Label]] = {}
+    found: dict[str, dict[int, Label]] = {}
     for row in labels.rows:
         if row.source is Source.JUDGE:
-            rows = found.setdefault(row.annotator, [])
+            last = found.setdefault(row.annotator, {})
             if row.sampling is Sampling.RANDOM and row.pair in sampled:
-                rows.append(row)
-    return found
+                last[row.pair] = row
+    return {name: [*last.values()] for name, last in found.items()}
 
 
 def level(row: Label) -> str:
@@ -119,14 +129,9 @@ def learn_judge(overlap: Overlap, *, name: str = "the judge", pseudo: float = PS
     severe = np.asarray(overlap.severe, np.float64)
     if not ((severe >= 0) & (severe <= 1)).all() or not pseudo > 0:
         raise ValueError("needs shares from 0 to 1, and a broader share that counts")
-    if len(severe) < LEAST_OVERLAP:
-        problem = (
-            f"{len(severe)} pairs drawn at random have labels of people too, {LEAST_OVERLAP} are needed: "
-            "let people label a random sample of what it labelled"
-        )
-        raise DataRefused(name, problem)
-    if severe.min() == severe.max():
-        raise DataRefused(name, f"people say the same of all {len(severe)} pairs that it labelled too")
+    if overlap.lacking is not None:
+        to_do = "let people label more of a random sample of what it labelled"
+        raise DataRefused(name, f"{overlap.lacking}: {to_do}")
     overall = float(severe.mean())
     of_level: dict[str, list[float]] = {}
     of_segment: dict[tuple[str, str], list[float]] = {}

@@ -8,7 +8,7 @@ Needs the `train` extra.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -139,15 +139,16 @@ def _of_bundle(sample: Sample, setting: Setting, encoder: Encoder) -> Lesson:
     path = Path(setting.teacher.source or "")
     before = sample.roles_in(path)
     # What it learned from it only remembers; the labels say that better.
-    unseen = [
-        i
-        for i in np.flatnonzero(sample.role == Role.TRAIN).tolist()
-        if before[i] not in {Role.TRAIN, Role.DEV}
-    ]
-    labelled = [(sample.labels.pairs[i].query, sample.labels.pairs[i].document) for i in unseen]
+    unseen = np.array([role not in {Role.TRAIN, Role.DEV} for role in before], np.bool_)
+    train = np.flatnonzero(unseen & (sample.role == Role.TRAIN)).tolist()
+    labelled = [(sample.labels.pairs[i].query, sample.labels.pairs[i].document) for i in train]
     lexicon = lexicon_of(sample)
     pairs = [*labelled, *_made(sample, setting, encoder, lexicon)]
+    if not pairs:
+        problem = "it has learned from every pair of the role train, and augment makes none for it to score"
+        raise DataRefused(str(path), problem)
     held_out = sample.people(Role.DEV)
+    held_out = held_out.where(unseen[held_out.pair])
     couples = [*pairs, *zip(held_out.queries, held_out.documents, strict=True)]
     said = apply.logits(
         path, [query for query, _ in couples], [document for _, document in couples], source="labels"
@@ -161,11 +162,9 @@ def _of_bundle(sample: Sample, setting: Setting, encoder: Encoder) -> Lesson:
 
 def _of_file(sample: Sample, setting: Setting) -> Lesson:
     source = Path(setting.teacher.source or "")
-    columns = replace(
-        setting.columns, level=None, p_severe=setting.columns.p_severe or "p_severe", cluster=None
-    )
-    columns = replace(columns, source=None, annotator=None, sampling=None, adjudicated=None, segment=None)
-    labels = read_labels([source], columns, sample.labels.rubric)
+    given = setting.columns
+    columns = Columns(given.query, given.document, level=None, p_severe=given.p_severe or "p_severe")
+    labels = read_labels([source], columns, sample.labels.rubric, both_kinds=False)
     query = [text for text, _ in compose(labels.pairs, setting.template, str(source))]
     everything = [*sample.query, *query]
     role = sample.roles.inherit(everything, clusters(everything))[len(sample.query) :]
@@ -221,8 +220,9 @@ def _made(sample: Sample, setting: Setting, encoder: Encoder, lexicon: Lexicon) 
 def _unlabelled(made: Sequence[Couple], sample: Sample, template: PairTemplate) -> list[Couple]:
     """Without those that came out as a pair of the labels, or with a query of a role that judges.
 
-    Of the documents near a query about a quarter are labelled for it: a teacher that learned from them would tell
-    what it remembers.
+    A teacher that learned from them would tell what it remembers: documents near a query are those that were
+    labelled for it. Of 14,000 pairs crossed from 3,898 real shopping pairs of 88 queries it was 24%, and of the 80
+    documents nearest to a query 47%.
     """
     labelled = set(zip(sample.query, sample.document, strict=True))
     judging = {digest(sample.query[i]) for i in np.flatnonzero(sample.role != Role.TRAIN).tolist()}

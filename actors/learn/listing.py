@@ -14,6 +14,8 @@ LISTED = 20
 """Examples that are shown of a kind."""
 LINE = 80
 """Characters that are shown of a text."""
+_JOINERS = "\u200c\u200d"
+"""Not to be seen, but part of how words are written in some scripts, and of some emoji."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,9 @@ class Listed:
 
 def one_line(text: str, most: int = LINE) -> str:
     """The beginning of a text, without line breaks and other characters that are not to be seen."""
-    seen = "".join(letter if letter.isprintable() else " " for letter in text[: 4 * most])
+    seen = "".join(
+        letter if letter.isprintable() or letter in _JOINERS else " " for letter in text[: 4 * most]
+    )
     plain = " ".join(seen.split())
     return plain if len(plain) <= most and len(text) <= 4 * most else plain[: most - 1] + "…"
 

@@ -112,6 +112,10 @@ def _overlap_of_each(judges: Iterable[Judge]) -> Iterable[Problem]:
                 f"judge {judge.name}: people say the same of all {judge.n_overlap} pairs that both labelled"
             )
             yield Problem(Kind.OVERLAP, said, "let people label more of a random sample of what it labelled")
+        elif judge.lacking is not None:
+            said = f"judge {judge.name}, of which training learns from the role train alone: {judge.lacking} there"
+            to_do = "let people label more of a random sample of it, or give train a larger share"
+            yield Problem(Kind.OVERLAP, said, to_do)
 
 
 def _chance(agreement: Agreement, judges: Iterable[Judge]) -> Iterable[Problem]:

@@ -30,13 +30,16 @@ _ROUNDED = 1e-3
 """By how much the probabilities of levels may miss a sum of 1."""
 
 
-def read_labels(paths: Sequence[Path], columns: Columns, rubric: Rubric) -> Labels:
+def read_labels(
+    paths: Sequence[Path], columns: Columns, rubric: Rubric, *, both_kinds: bool = True
+) -> Labels:
     """Read label files, Parquet or JSON lines, as one.
 
     Args:
         paths: Files ending in `.parquet`, `.jsonl`, `.ndjson` or `.json`; at least one.
         columns: Which column is what.
         rubric: The levels.
+        both_kinds: Whether labels that are all severe, or all not, are refused.
 
     Returns:
         The labels, in the order read; but the opinions on a pair, in its places, by their times, those without one
@@ -63,8 +66,8 @@ def read_labels(paths: Sequence[Path], columns: Columns, rubric: Rubric) -> Labe
     source = ", ".join(str(path) for path in paths)
     if not rows:
         raise DataRefused(source, "there is no label in it")
-    kinds = {row.p_severe >= 0.5 for row in rows}
-    if len(kinds) == 1:
+    kinds = {row.p_severe > 0.5 for row in rows}
+    if both_kinds and len(kinds) == 1:
         kind = "severe" if kinds.pop() else "not severe"
         severe = ", ".join(sorted(rubric.severe))
         raise DataRefused(source, f"every label is {kind}; both kinds are needed (severe levels: {severe})")
@@ -168,7 +171,7 @@ def _fields(row: Mapping[str, Any], named: Mapping[str, str]) -> dict[str, str]:
     found = {}
     for name, column in named.items():
         value = row[column]
-        text = " ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
+        text = " ".join(map(str, value)) if isinstance(value, list) else "" if _absent(value) else str(value)
         if text.strip():
             found[name] = text.strip()
     return found
@@ -178,7 +181,12 @@ def _text(row: Mapping[str, Any], column: str | None) -> str | None:
     value = row[column] if column else None
     if isinstance(value, list):
         return " > ".join(str(part) for part in value if part is not None) or None
-    return None if value is None else str(value)
+    return None if _absent(value) else str(value)
+
+
+def _absent(value: object) -> bool:
+    """Null, or the number that is none: some libraries write a missing text so."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _label(row: Mapping[str, Any], columns: Columns, rubric: Rubric, *, place: int, where: str) -> Label:
@@ -197,7 +205,7 @@ def _label(row: Mapping[str, Any], columns: Columns, rubric: Rubric, *, place: i
         level=level,
         p_severe=p_severe,
         sampling=_one_of(Sampling, _text(row, columns.sampling), columns.default_sampling, where),
-        adjudicated=bool(columns.adjudicated and row[columns.adjudicated]),
+        adjudicated=_truth(row[columns.adjudicated], where) if columns.adjudicated else False,
         time=_time(row[columns.time], where) if columns.time else None,
     )
 
@@ -205,6 +213,13 @@ def _label(row: Mapping[str, Any], columns: Columns, rubric: Rubric, *, place: i
 def _refuse_unknown(level: str, rubric: Rubric, where: str) -> None:
     if level not in rubric.gains:
         raise DataRefused(where, f"unknown level {level!r}; the rubric has {', '.join(rubric.levels)}")
+
+
+def _truth(value: object, where: str) -> bool:
+    said = "" if _absent(value) else str(value).strip().lower()
+    if said in {"true", "1", "1.0", "false", "0", "0.0", ""}:
+        return said in {"true", "1", "1.0"}
+    raise DataRefused(where, f"{value!r} does not say whether the row settles its pair; write true or false")
 
 
 def _share_severe(said: Mapping[str, object], rubric: Rubric, where: str) -> float:

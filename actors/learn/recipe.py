@@ -87,16 +87,19 @@ class Teacher:
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """What is made from the pairs of the role `train`, for the teacher to score or, without one, to learn from."""
+    """What is made from the pairs of the role `train`, for the teacher to score or, without one, to learn from.
+
+    The counts do nothing where the teacher is a file; without a teacher none is above that of the labelled pairs.
+    """
 
     mismatches: int = 14_000
     """Queries with documents that were meant for others."""
     pseudo_queries: int = 14_000
-    """Pairs with a query made from a document's words."""
+    """Pairs with a query made from a document's words; none without a teacher, as nobody says what is severe."""
     exclusions: int = 2_000
     """Pairs with a query that excludes something, in both polarities."""
     dropped_fields: float = 0.0
-    """Chance of each field of a document to be left out."""
+    """Chance of each field of a document to be left out where labels are learned; what is imitated stays whole."""
 
     def __post_init__(self) -> None:
         if min(self.mismatches, self.pseudo_queries, self.exclusions) < 0 or not 0 <= self.dropped_fields < 1:

@@ -31,9 +31,20 @@ class Bin:
 
     stated: float
     """Mean probability of a severe violation."""
-    found: float
+    found: Estimate
     """Share of severe pairs."""
     n: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, without NaN."""
+        found = self.found
+        return {
+            "stated": self.stated,
+            "found": found.value,
+            "low": found.low,
+            "high": found.high,
+            "n": self.n,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +68,7 @@ class Reliability:
             "calibration_slope": self.slope.to_json(),
             "calibration_intercept": self.intercept.to_json(),
             "expected_calibration_error": self.ece,
-            "bins": [{"stated": one.stated, "found": one.found, "n": one.n} for one in self.bins],
+            "bins": [one.to_json() for one in self.bins],
         }
 
 
@@ -82,7 +93,7 @@ def judge(p_severe: ArrayLike, severe: ArrayLike, cluster: ArrayLike, *, seed: i
     p, y = np.asarray(p_severe, np.float64), np.asarray(severe, np.bool_)
     if p.shape != y.shape or not len(p) or not ((p >= 0) & (p <= 1)).all():
         raise ValueError("needs probabilities and labels of one length, at least one")
-    found = bins(p, y)
+    found = bins(p, y, cluster)
     brier, line = ratio((p - y) ** 2, np.ones_like(p)), _recalibration(p, y)
     of_brier, of_slope, of_intercept = intervals(
         lambda weight: (brier(weight), *line(weight)), cluster, seed=seed
@@ -91,17 +102,20 @@ def judge(p_severe: ArrayLike, severe: ArrayLike, cluster: ArrayLike, *, seed: i
         brier=of_brier,
         slope=of_slope,
         intercept=of_intercept,
-        ece=float(sum(one.n * abs(one.stated - one.found) for one in found) / len(p)),
+        ece=sum(one.n * abs(one.stated - (one.found.value or 0.0)) for one in found) / len(p),
         bins=found,
     )
 
 
-def bins(p_severe: NDArray[np.float64], severe: NDArray[np.bool_], n_bins: int = N_BINS) -> tuple[Bin, ...]:
+def bins(
+    p_severe: NDArray[np.float64], severe: NDArray[np.bool_], cluster: ArrayLike, n_bins: int = N_BINS
+) -> tuple[Bin, ...]:
     """Pairs in bins of equal size, ascending; fewer where there are fewer pairs.
 
     Args:
         p_severe: Float64 `[n]`, at least one.
         severe: Bool `[n]`.
+        cluster: Anything that tells clusters apart, `[n]`.
         n_bins: How many.
 
     Returns:
@@ -109,7 +123,20 @@ def bins(p_severe: NDArray[np.float64], severe: NDArray[np.bool_], n_bins: int =
     """
     order = np.argsort(p_severe, kind="stable")
     parts = np.array_split(order, min(n_bins, len(order)))
-    return tuple(Bin(float(p_severe[rows].mean()), float(severe[rows].mean()), len(rows)) for rows in parts)
+    number = np.empty(len(order), np.int64)
+    for place, rows in enumerate(parts):
+        number[rows] = place
+
+    def shares(weight: NDArray[np.float64]) -> list[float]:
+        whole = np.bincount(number, weight, len(parts))
+        part = np.bincount(number, weight * severe, len(parts))
+        found = np.divide(part, whole, out=np.full(len(parts), math.nan), where=whole > 0)
+        return list(found.tolist())
+
+    found = intervals(shares, cluster)
+    return tuple(
+        Bin(float(p_severe[rows].mean()), one, len(rows)) for rows, one in zip(parts, found, strict=True)
+    )
 
 
 def _recalibration(

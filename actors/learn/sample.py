@@ -108,13 +108,21 @@ class Sample:
             The sample.
 
         Raises:
-            DataRefused: A pair cannot be read by the template, only some pairs declare a cluster, or the clusters
-                do not suffice for all roles.
+            DataRefused: A pair cannot be read by the template, only some pairs declare a cluster, no person has
+                labelled a pair, or the clusters do not suffice for all roles.
         """
         texts = compose(labels.pairs, template, source)
         query = [text for text, _ in texts]
         cluster = cluster_pairs(labels.pairs, query, source)
         settled = labels.settled
+        resting = [role for role in Role if role is not Role.TRAIN and shares.get(role)]
+        if resting and not len(settled.pair):
+            problem = (
+                f"no person has labelled any of them, and labels of judges and rules only train: "
+                f"{len(np.unique(cluster))} clusters of queries leave none for {', '.join(resting)}; let people "
+                "label all or a uniform number of pairs of clusters that are drawn at random"
+            )
+            raise DataRefused(source, problem)
         # Drawn at random, for its people: a cluster without them can carry nothing but training.
         random = np.isin(cluster, cluster[settled.pair])
         random[settled.pair] &= settled.random

@@ -29,7 +29,7 @@ from actors.pairs import MAX_CHARS, PairTemplate, Part
 from actors.rubric import SEVERE_OR_NOT
 
 if TYPE_CHECKING:
-    from actors.learn.finetune import OnStep
+    from actors.learn.callbacks import OnStep
     from actors.learn.labels import Pair
     from actors.learn.sample import Sample
 

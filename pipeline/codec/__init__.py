@@ -2,7 +2,7 @@
 
 from pipeline.codec.audit import Audit, encode_audit, parse_audit
 from pipeline.codec.decode import decode
-from pipeline.codec.encode import Verdicts, encode_verdicts
+from pipeline.codec.encode import Verdicts, encode_verdicts, finite, not_finite
 from pipeline.codec.encode_arrow import VERDICT_SCHEMA
 from pipeline.codec.headers import Format, format_of
 from pipeline.codec.limits import VERDICT_BYTES, Limits
@@ -22,6 +22,8 @@ __all__ = [
     "VERDICT_SCHEMA",
     "VERDICT_BYTES",
     "encode_verdicts",
+    "finite",
+    "not_finite",
     "REJECT_BYTES",
     "encode_rejects",
     "Audit",

@@ -51,14 +51,24 @@ def decode_batch(value: bytes) -> Batch:
     found = Batch([], [], [], [], [])
     first = 0
     for batch in read_batches(value):
-        _decode_rows(batch, first, found)
+        decode_rows(batch, first, found)
         first += batch.num_rows
     if not first:
         raise InputError(Reason.EMPTY_VALUE, "the Arrow stream has no rows")
     return found
 
 
-def _decode_rows(batch: pa.RecordBatch, first: int, found: Batch) -> None:
+def decode_rows(batch: pa.RecordBatch, first: int, found: Batch) -> None:
+    """Read the rows of one record batch.
+
+    Args:
+        batch: With the columns of a candidate, see `arrow_stream.read_batches`.
+        first: Number of its first row.
+        found: Grows by what they hold.
+
+    Raises:
+        InputError: A column is damaged.
+    """
     faults: _Faults = {}
     ids = _ids(batch.column("candidate_id"), faults)
     query = _fields("query", batch.column("query"), faults)

@@ -1,4 +1,4 @@
-"""One candidate from one JSON value.
+"""One candidate from one JSON value, or many from one text.
 
 Promises: what it returns is well-formed text all through; what it refuses, it refuses with the most
 precise reason. Built for the path where nothing is wrong: a parse, a count, a look at each field. The slow,
@@ -34,16 +34,8 @@ def decode_candidate(value: bytes) -> tuple[str, Mapping[str, str], Mapping[str,
     Raises:
         InputError: Not a candidate; the reason says why.
     """
-    try:
-        message = orjson.loads(value)
-    except orjson.JSONDecodeError as error:
-        raise _why_unparsed(value) from error
-    if type(message) is not dict:
-        raise InputError(Reason.WRONG_TYPE, f"the value is a JSON {_kind(message)}, not an object")
-    try:
-        candidate_id, query, document = message["candidate_id"], message["query"], message["document"]
-    except KeyError as missing:
-        raise InputError(Reason.MISSING_FIELD, f"there is no field {missing}") from missing
+    message = _parsed(value)
+    candidate_id, query, document = _parts(message)
     n_keys = len(message)
     if type(query) is dict:
         n_keys += len(query)
@@ -53,7 +45,41 @@ def decode_candidate(value: bytes) -> tuple[str, Mapping[str, str], Mapping[str,
     # many colons as distinct keys proves that none is repeated. Colons inside texts only arouse suspicion.
     if value.count(b":") != n_keys:
         _refuse_duplicates(value, message)
-    return check_id(candidate_id), _fields("query", query), _fields("document", document)
+    return check_id(candidate_id), as_fields("query", query), as_fields("document", document)
+
+
+def parse_json(value: bytes) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """Read JSON that may hold many candidates, as strictly as that of one.
+
+    Args:
+        value: The text, in UTF-8.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        InputError: It is not JSON, repeats a key or holds half of a surrogate pair.
+    """
+    content = _parsed(value)
+    if value.count(b":") != _n_keys(content):
+        _refuse_duplicates(value, content)
+    return content
+
+
+def read_candidate(message: object) -> tuple[str, Mapping[str, str], Mapping[str, str]]:
+    """One candidate that was parsed before, see `decode_candidate`.
+
+    Args:
+        message: A JSON value that repeats no key.
+
+    Returns:
+        Id, query-side fields and document-side fields.
+
+    Raises:
+        InputError: Not a candidate; the reason says why.
+    """
+    candidate_id, query, document = _parts(message)
+    return check_id(candidate_id), as_fields("query", query), as_fields("document", document)
 
 
 def check_id(candidate_id: object, row: int = -1) -> str:
@@ -85,7 +111,19 @@ def check_id(candidate_id: object, row: int = -1) -> str:
     return candidate_id
 
 
-def _fields(side: str, value: object) -> Mapping[str, str]:
+def as_fields(side: str, value: object) -> Mapping[str, str]:
+    """One side's fields by name.
+
+    Args:
+        side: `query` or `document`, for the error.
+        value: A text, or an object of texts; those that are null are left out.
+
+    Returns:
+        The fields; a flat text is the field `text`.
+
+    Raises:
+        InputError: It is neither.
+    """
     if type(value) is str:
         return {FLAT_FIELD: value}
     if type(value) is not dict:
@@ -107,7 +145,23 @@ def _present(side: str, fields: dict[str, Any]) -> Mapping[str, str]:
     return {name: content for name, content in fields.items() if content is not None}
 
 
-def _refuse_duplicates(value: bytes, message: dict[str, Any]) -> None:
+def _parsed(value: bytes) -> Any:  # noqa: ANN401 - whatever JSON holds
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        raise why_unparsed(value) from error
+
+
+def _parts(message: object) -> tuple[object, object, object]:
+    if type(message) is not dict:
+        raise InputError(Reason.WRONG_TYPE, f"the value is a JSON {_kind(message)}, not an object")
+    try:
+        return message["candidate_id"], message["query"], message["document"]
+    except KeyError as missing:
+        raise InputError(Reason.MISSING_FIELD, f"there is no field {missing}") from missing
+
+
+def _refuse_duplicates(value: bytes, message: object) -> None:
     # A closing quote and a colon end every key; inside a text they can only follow a backslash or begin it,
     # so this count is never below the number of keys, and mostly equal to it.
     if len(_KEY_END.findall(value)) == _n_keys(message):
@@ -118,7 +172,7 @@ def _refuse_duplicates(value: bytes, message: dict[str, Any]) -> None:
         raise InputError(Reason.NOT_JSON, "nested too deeply") from error
 
 
-def _n_keys(message: dict[str, Any]) -> int:
+def _n_keys(message: object) -> int:
     n_keys = 0
     nested: list[Any] = [message]
     while nested:
@@ -140,7 +194,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _why_unparsed(value: bytes) -> InputError:
+def why_unparsed(value: bytes) -> InputError:
     """Read again, slowly, what orjson refused, for the reason."""
     try:
         text = value.decode()

@@ -51,20 +51,10 @@ def encode_verdicts(
     Returns:
         Messages, rejects and counts: every candidate is in one of the first two, unless it passes unsent.
     """
-    finite = _finite(scores)
     offset = np.array([record.offset for record in records], np.int64)
     rows = _in_order(offset, origins, scores, context)
-    n_pass, n_review, n_prune = np.bincount(scores.action[finite], minlength=len(ActionCode)).tolist()
-    rejected = [
-        Rejected(
-            int(origins.record[at]),
-            int(origins.row[at]),
-            Reason.SCORE_NOT_FINITE,
-            Stage.SCORE,
-            f"logit {scores.logit[at]}, relevance {scores.relevance[at]}",
-        )
-        for at in np.flatnonzero(~finite)
-    ]
+    n_pass, n_review, n_prune = np.bincount(scores.action[finite(scores)], minlength=len(ActionCode)).tolist()
+    rejected = not_finite(origins, scores)
     counts = Counts(n_prune, n_review, n_pass, rejected=len(rejected))
     return Verdicts(list(_messages(records, rows, context, time_ms)), rejected, counts)
 
@@ -74,7 +64,7 @@ def _in_order(
 ) -> VerdictRows:
     """The verdicts to be sent, as they are sent: those of a batch message that share a route, together."""
     routes = context.routes[scores.action]
-    sent = _finite(scores)
+    sent = finite(scores)
     if not context.emit_pass:
         sent &= routes != ROUTES.index(Route.PASS)
     chosen = np.flatnonzero(sent)
@@ -91,7 +81,30 @@ def _in_order(
     )
 
 
-def _finite(scores: Scores) -> NDArray[np.bool_]:
+def not_finite(origins: Origins, scores: Scores) -> list[Rejected]:
+    """The rejects of pairs that have no verdict.
+
+    Args:
+        origins: Where each pair came from, n entries.
+        scores: What the scorer says about it, n entries.
+
+    Returns:
+        One for each score that is not finite, in order.
+    """
+    return [
+        Rejected(
+            int(origins.record[at]),
+            int(origins.row[at]),
+            Reason.SCORE_NOT_FINITE,
+            Stage.SCORE,
+            f"logit {scores.logit[at]}, relevance {scores.relevance[at]}",
+        )
+        for at in np.flatnonzero(~finite(scores))
+    ]
+
+
+def finite(scores: Scores) -> NDArray[np.bool_]:
+    """Which scores a verdict can be made of, bool `[n]`."""
     return np.isfinite(scores.logit) & np.isfinite(scores.relevance)
 
 

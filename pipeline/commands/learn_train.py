@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +27,8 @@ from pipeline.commands.options import (
 if TYPE_CHECKING:
     from pipeline.training import Trained
 
+_SHOWN = 5
+"""Judges that are named one by one."""
 _STAGES = {"teacher": "imitating the teacher", "labels": "learning from labels"}
 
 
@@ -105,6 +108,8 @@ def _show(done: Trained) -> None:
     console, finished = Console(soft_wrap=True, highlight=False), done.finished
     decision = finished.decision
     console.print(decision.said, style="bold" if decision.promised else "bold red", markup=False)
+    for said in _left_out(done.fitted.judges_left_out):
+        console.print(said, style="red", markup=False)
     if finished.evaluation is not None:
         table = Table(title="on the role test, which nothing was learned from")
         table.add_column("what")
@@ -122,3 +127,12 @@ def _show(done: Trained) -> None:
         table.add_row("parameters", f"{cost.n_parameters:,} of {cost.n_parameters_teacher:,}")
         console.print(table)
     console.print(f"{finished.bundle.path}: {finished.bundle.digest}", markup=False)
+
+
+def _left_out(judges: Mapping[str, str]) -> Iterator[str]:
+    from actors.learn.listing import one_line  # noqa: PLC0415
+
+    for name, why in itertools.islice(judges.items(), _SHOWN):
+        yield f"judge {one_line(name) or 'without a name'} was left out, nothing was learned from it: {why}"
+    if len(judges) > _SHOWN:
+        yield f"{len(judges) - _SHOWN} further judges were left out"

@@ -18,7 +18,7 @@ from actors.errors import DataRefused
 from pipeline.commands.learn import app
 from pipeline.commands.learn_train import EXIT_NOTHING_PROMISED, _bars
 from pipeline.errors import SettingsError
-from tests.label_sets import by_people, labels, labels_file, pairs
+from tests.label_sets import by_judge, by_people, labels, labels_file, pairs
 
 FOUND = pairs(60, 4)
 
@@ -90,6 +90,23 @@ def test_a_problem_that_is_accepted_by_no_one_ends_it(config, tmp_path):
     assert [one.name for one in tmp_path.iterdir()] == ["labels.jsonl"]
 
 
+@pytest.mark.usefixtures("one_thread")
+def test_a_judge_without_an_overlap_is_left_out_where_that_is_accepted_and_people_are_told(config, tmp_path):
+    of = pairs(70, 4)
+    rows = [*by_people(FOUND, "ann", "bob"), *(row for row in by_judge(of) if row.pair >= len(FOUND))]
+    path = labels_file(tmp_path / "labels.jsonl", labels(of, *rows))
+    given = ("-c", config, "--set", f"labels.paths=[{path}]", "--set", "labels.columns.source=source")
+    given = (*given, "--set", "teacher={kind: none}", "--set", "augment.mismatches=10")
+    ended = run(*given, "--out", tmp_path / "made")
+    assert isinstance(ended.exception, DataRefused)
+    assert "overlap: judge gpt" in str(ended.exception)
+
+    ended = run(*given, "--out", tmp_path / "made", "--accept", "overlap")
+    assert ended.exit_code == EXIT_NOTHING_PROMISED
+    assert "judge gpt was left out, nothing was learned from it: 0 pairs drawn at random" in ended.stdout
+    assert Bundle.open(tmp_path / "made").manifest.metrics["training"]["accepted"] == ["overlap"]
+
+
 def test_an_unknown_kind_of_problem_is_refused_wherever_it_is_given(config, tmp_path):
     """A misspelt one was taken, and stood among what was accepted."""
     assert run("-c", config, "--accept", "luck", "--out", tmp_path / "made").exit_code == 2
@@ -139,7 +156,7 @@ def process(*arguments):
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.usefixtures("one_thread")
-def test_a_process_that_is_killed_goes_on_to_the_same_bundle_and_says_nothing_but_its_bars(config, tmp_path):
+def test_a_process_that_is_killed_goes_on_to_the_same_weights_and_says_nothing_but_its_bars(config, tmp_path):
     """Killed while it learns from labels, after the first of its states."""
     longer = ("--set", "recipe.epochs=4", "--set", "teacher={kind: none}", "--json")
     states = tmp_path / "made.states" / "labels"
@@ -157,5 +174,5 @@ def test_a_process_that_is_killed_goes_on_to_the_same_bundle_and_says_nothing_bu
     whole = run("-c", config, "--out", tmp_path / "whole", *longer)
     one, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("made", "whole"))
     assert one == other
-    assert json.loads(told)["digest"] == json.loads(whole.stdout)["digest"]
+    assert json.loads(told)["policy"] == json.loads(whole.stdout)["policy"]
     assert [*tmp_path.glob("*.states")] == []

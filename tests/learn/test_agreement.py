@@ -110,6 +110,18 @@ def test_where_all_say_one_level_there_is_no_chance_to_take_out():
     assert found.kappa == {"a / b": None}
 
 
+def test_people_who_give_probabilities_alone_agree_on_what_is_severe_or_do_not():
+    """They were left out, so that people who contradict each other stood in nobody's way."""
+    by_level = two_people(["good", "bad"] * 10, ["bad", "good"] * 9 + ["good", "bad"])
+    rows = [replace(row, level=None, p_severe=0.9 if row.level == "bad" else 0.2) for row in by_level.rows]
+    found, graded = among_people(labels(*rows)), among_people(by_level)
+
+    assert found == graded
+    assert found.near_chance
+    assert len(found.conflicts) == 18
+    assert among_people(labels(*rows, label(0, "good"))).n_pairs == 0
+
+
 def test_a_conflict_that_was_settled_is_none():
     rows = (label(0, "good"), label(0, "bad", "b"))
 

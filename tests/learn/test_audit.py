@@ -39,7 +39,8 @@ def test_sound_labels_are_in_nobodys_way():
     assert report["clusters"]["pairs_per_cluster"] == {"least": 6, "median": 6, "mean": 6, "most": 6}
     assert report["agreement"]["krippendorff_alpha"] == 1
     assert report["blocking"] == report["accepted"] == []
-    assert report["notes"] == ["nobody used the levels odd"]
+    assert report["severe_levels"] == ["bad"]
+    assert report["notes"] == ["levels that nobody used: odd"]
 
 
 def test_labels_of_a_judge_alone_are_reported_without_what_people_say():
@@ -66,7 +67,7 @@ def test_what_is_no_problem_is_noted():
 
     assert found.notes[0].startswith("no pair was labelled by two people")
     assert found.notes[1].startswith("2 labels are of a pair")
-    assert "nobody used the levels odd" in found.notes
+    assert "levels that nobody used: odd" in found.notes
 
 
 def test_one_line_names_all_that_stands_and_how_to_let_it_pass():

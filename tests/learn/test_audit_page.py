@@ -64,12 +64,39 @@ def test_a_page_shows_every_part_and_needs_nothing_beside_it():
     assert "No row is dropped" in said
     assert "ann / bob" in said
     assert not {"script", "link", "iframe", "object", "form"} & set(elements.seen)
-    sources = [value for tag, name, value in elements.attributes if name in {"src", "href"}]
+    sources = [value for tag, name, value in elements.attributes if name == "src"]
     assert len(sources) == 5
     assert all(value.startswith("data:image/png;base64,") for value in sources)
     assert "http" not in re.sub(r"http-equiv", "", text)
     for value in sources:
         assert matplotlib.image.imread(io.BytesIO(base64.b64decode(value.partition(",")[2]))).size
+
+
+def test_every_section_is_found_from_the_top():
+    of = pairs()
+    elements = read(page(audited(labels(of, *by_people(of)))))
+    targets = [value for _, name, value in elements.attributes if name == "href"]
+
+    assert targets == [f"#{value}" for tag, name, value in elements.attributes if (tag, name) == ("h2", "id")]
+    assert len(targets) == elements.seen.count("h2") == 7
+
+
+def test_it_says_what_severe_means_and_of_whom_a_judge_knows():
+    of = pairs()
+    said = " ".join(read(page(audited(labels(of, *by_people(of), *by_judge(of, right=0.9))))).text)
+
+    assert "Severe means the level\nbad." in said
+    assert "bad (severe)" in said
+    assert "1 of 1 can be held against" in said
+
+
+def test_names_are_cut_to_a_line_and_cannot_turn_the_text_around():
+    """Names of annotators were written as they are: a right-to-left override turned what followed."""
+    of = pairs()
+    said = page(audited(labels(of, *by_people(of, "\u202eann", "b" * 10_000))))
+
+    assert "\u202e" not in said
+    assert "b" * 200 not in said
 
 
 def test_what_strangers_wrote_is_text_wherever_it_stands():
@@ -99,6 +126,8 @@ def test_what_stands_in_the_way_is_told_from_what_is_accepted():
 
     assert (before.count('class="stands"'), after.count('class="stands"')) == (2, 1)
     assert "(accepted)" in after
+    assert "<code>--accept overlap</code> <code>--accept clusters</code>" in before
+    assert "<code>--accept overlap</code>" not in after
     assert "What to do: let people label" in before
     assert "People have settled no pair." in before
 

@@ -86,12 +86,16 @@ def test_what_was_learned_from_and_what_distillation_cost_is_in_it():
         "n_pairs": 200,
         "differences": {"auc": MEASURED.figures["auc"].to_json() | {"p": 0.2}},
     }
-    more = {"training": training | {"accepted": ["leakage"]}, "against_teacher": cost}
+    how = {"base": "owner/encoder", "recipe": {"epochs": 1}, "teacher": {"kind": "features"}}
+    judges = {"judges_left_out": {"gpt | 4": "too few", **{f"call {i}": "too few" for i in range(9)}}}
+    more = {"training": training | how | judges | {"accepted": ["leakage"]}, "against_teacher": cost}
     text = card(replace(MANIFEST, metrics=MEASURED.to_json() | more))
 
     assert "| labels: judge | 900 |" in text
     assert "| made from them | 14,000 |" in text
     assert "**Problems of the labels that somebody let pass: leakage.**" in text
+    assert "Base: `owner/encoder`; teacher: features; recipe" in text
+    assert "were left out: gpt \\| 4, call 0, call 1, call 2, call 3 and 5 more." in text
     assert "22,000,000 parameters of the teacher's 110,000,000" in text
     assert "let pass" not in card(replace(MANIFEST, metrics={"training": training}))
 

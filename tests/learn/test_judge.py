@@ -68,7 +68,7 @@ def test_no_word_of_a_judge_is_certain():
 
 def test_without_enough_random_overlap_it_says_what_to_do():
     with pytest.raises(
-        DataRefused, match=r"gpt: 2 pairs drawn at random .* let people label a random sample"
+        DataRefused, match=r"gpt: 2 pairs drawn at random .* let people label more of a random sample"
     ):
         learn_judge(overlap(("bad", None, 1, 1), ("good", None, 0, 1)), name="gpt")
 

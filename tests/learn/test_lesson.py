@@ -17,7 +17,7 @@ from actors.learn.features import Encoder
 from actors.learn.labels import Columns
 from actors.learn.lesson import Setting, prepare_lesson
 from actors.learn.recipe import Augmentation, Teacher, TeacherKind
-from actors.learn.roles import ROLES_FILE, Role, Roles
+from actors.learn.roles import ROLES_FILE, Role, Roles, digest
 from tests.label_sets import TEMPLATE, by_judge, by_people, labels, pairs, sample
 
 JUDGING = (Role.MAP, Role.THRESHOLD, Role.TEST)
@@ -80,6 +80,38 @@ def test_features_score_all_pairs_of_the_role_train_and_others_that_are_made(of,
     assert roc_auc_score(people.severe, found.pairs.logit[: len(people)]) > 0.9
     assert len(found.held_out) == len(of.people(Role.DEV))
     assert_nothing_of_what_judges(found, of)
+
+
+def test_what_is_made_is_no_pair_of_the_labels(of, setting, encoder, monkeypatch):
+    """A document is often labelled for the query that it is near."""
+    made, kept = [], []
+    unlabelled = lesson._unlabelled
+
+    def recorded(couples, *rest):
+        made.extend((query["text"], document["text"]) for query, document in couples)
+        found = unlabelled(couples, *rest)
+        kept.extend((query["text"], document["text"]) for query, document in found)
+        return found
+
+    monkeypatch.setattr(lesson, "_unlabelled", recorded)
+    many = replace(setting(TeacherKind.FEATURES), augment=Augmentation(400, 30, 10))
+    found = prepare_lesson(of, many, encoder)
+    labelled = {*zip(of.query, of.document, strict=True)}
+    n_labelled = sum(pair in labelled for pair in made)
+
+    assert n_labelled > 5
+    assert not labelled & {*kept}
+    assert len(kept) == len(made) - n_labelled
+    assert len(found.pairs) == (of.role == Role.TRAIN).sum() + len(kept)
+
+
+def test_what_is_made_asks_nothing_that_a_role_asks_which_judges(of):
+    """However it is spelled: a pseudo-query may come out as somebody's."""
+    new = ({"text": "something new"}, {"text": "a thing"})
+    asked = [{"text": spelled(min(of_roles(of, role)))} for role in JUDGING for spelled in (str, str.upper)]
+    trained = ({"text": min(of_roles(of, Role.TRAIN))}, {"text": "a thing"})
+    made = [new, *((query, {"text": "a thing"}) for query in asked), trained]
+    assert lesson._unlabelled(made, of, TEMPLATE) == [new, trained]
 
 
 def test_no_label_of_a_role_that_judges_changes_a_lesson_of_features(of, setting, encoder):
@@ -149,6 +181,29 @@ def test_a_bundle_does_not_repeat_labels_that_it_learned_from(
     assert [one["text"] for one in found.pairs.queries] == expected
 
 
+def test_a_bundle_that_has_nothing_to_say_is_refused(of, setting, encoder, asked, tmp_path):
+    """It was a traceback, where it knows every pair and nothing is made for it."""
+    (tmp_path / ROLES_FILE).write_bytes(of.roles.to_bytes())
+    nothing = replace(setting(TeacherKind.BUNDLE, tmp_path), augment=Augmentation(0, 0, 0))
+    with pytest.raises(
+        DataRefused, match="learned from every pair of the role train, and augment makes none"
+    ):
+        prepare_lesson(of, nothing, encoder)
+
+
+def test_a_bundle_does_not_tell_when_to_stop_by_what_it_learned_from(of, setting, encoder, asked, tmp_path):
+    """What it remembers says when its memory is copied, not when to stop."""
+    dev = of.people(Role.DEV)
+    texts_of_dev = sorted({*dev.query.tolist()})
+    before = dict(zip(texts_of_dev, [Role.TRAIN, Role.DEV, Role.TEST] * len(texts_of_dev), strict=False))
+    roles = Roles({digest(text): role for text, role in before.items()})
+    (tmp_path / ROLES_FILE).write_bytes(roles.to_bytes())
+    found = prepare_lesson(of, setting(TeacherKind.BUNDLE, tmp_path), encoder)
+    assert {*before.values()} == {Role.TRAIN, Role.DEV, Role.TEST}
+    assert texts(found.held_out, "queries") == {text for text, role in before.items() if role is Role.TEST}
+    assert found.held_out.logit.tolist() == [*range(len(found.pairs), len(asked[0]))]
+
+
 def write(path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
@@ -187,6 +242,23 @@ def test_a_file_is_read_by_the_mapped_columns(of, setting, tmp_path):
     )
     found = prepare_lesson(of, setting(TeacherKind.FILE, path, columns=columns))
     assert found.pairs.logit == pytest.approx([0, np.log(1 / 9)])
+
+
+def test_a_file_needs_none_of_the_columns_that_tell_of_labels(of, setting, tmp_path):
+    """It was refused for the want of a time, or of a probability for each level."""
+    path = write(tmp_path / "said.jsonl", [row("new", letter, p) for letter, p in (("a", 0.5), ("b", 0.1))])
+    others = ("source", "annotator", "sampling", "adjudicated", "cluster", "segment", "time")
+    columns = Columns(**{name: name for name in others}, level=None, levels={"good": "g", "bad": "b"})
+    found = prepare_lesson(of, setting(TeacherKind.FILE, path, columns=columns))
+    assert found.pairs.logit == pytest.approx([0, np.log(1 / 9)])
+
+
+@pytest.mark.parametrize("p", [(0.1, 0.4), (0.6, 0.9)])
+def test_a_file_may_find_all_pairs_more_likely_the_one_or_the_other(of, setting, tmp_path, p):
+    """It was refused as labels of one kind are."""
+    path = write(tmp_path / "said.jsonl", [row("new", str(i), one) for i, one in enumerate(p)])
+    found = prepare_lesson(of, setting(TeacherKind.FILE, path))
+    assert found.pairs.logit == pytest.approx(np.log(np.divide(p, np.subtract(1, p))))
 
 
 def test_a_file_says_nothing_of_queries_that_judge_nor_of_any_like_them(of, setting, tmp_path):

@@ -15,6 +15,7 @@ from tests.label_sets import by_people, labels, pairs, query, sample
         ("\n" * 10_000 + "late", "…"),
         ("x" * LINE, "x" * LINE),
         ("half \ud83d", "half"),
+        ("\u0645\u06cc\u200c\u062e", "\u0645\u06cc\u200c\u062e"),
     ],
 )
 def test_a_text_is_shown_on_one_line_without_what_moves_a_cursor(text, line):

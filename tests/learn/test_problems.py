@@ -52,6 +52,21 @@ def test_an_overlap_of_one_kind_blocks():
     assert "people say the same of all 60 pairs" in found[0].said
 
 
+def test_an_overlap_that_training_could_not_use_blocks():
+    """The audit let it pass, as other roles had enough of it, and training refused it."""
+    of = pairs()
+    roles = sample(labels(of, *by_people(of))).role
+    few = [i for i in range(len(of)) if roles[i] == Role.TRAIN][:20]
+    others = [i for i in range(len(of)) if roles[i] != Role.TRAIN]
+    judged = [row for row in by_judge(of) if row.pair in {*few, *others}]
+    found = blocked(of, *by_people(of), *judged)
+
+    assert len(others) > 100
+    assert kinds(found) == {Kind.OVERLAP}
+    assert "judge gpt, of which training learns from the role train alone: 20 pairs" in found[0].said
+    assert blocked(of, *by_people(of), *(row for row in judged if row.pair in others)) == ()
+
+
 def test_people_or_a_judge_who_toss_coins_block():
     of = pairs()
     coins = [replace(row, source=Source.HUMAN, annotator="bob") for row in by_judge(of, right=0.0)]

@@ -130,6 +130,37 @@ def test_what_cannot_be_used_is_refused_in_one_line_that_says_where(written, cha
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("said", "settles"),
+    [("false", False), ("True", True), (0.0, False), (1, True), (None, False), ("", False), ("maybe", None)],
+)
+def test_a_row_settles_its_pair_where_it_says_so_in_whatever_type(written, said, settles):
+    """The text "false" was taken for true, and whoever wrote the last row outvoted all others."""
+    paths = written({"final": said}, {"q": "blue kettle", "level": "bad", "final": said})
+    if settles is None:
+        with pytest.raises(DataRefused, match=r"row 1: 'maybe' does not say whether .* write true or false"):
+            read_labels(paths, COLUMNS, RUBRIC)
+    else:
+        found = read_labels(paths, COLUMNS, RUBRIC)
+        assert [row.adjudicated for row in found.rows] == [settles, settles]
+
+
+def test_a_number_that_is_none_stands_for_a_text_that_is_not_there(written):
+    """It was read as "nan": one annotator for all who had no name, one cluster for all who had none."""
+    none = {"name": float("nan"), "topic": float("nan"), "part": float("nan"), "b": float("nan")}
+    found = read_labels(written(none, {"q": "blue kettle", "level": "bad"} | none), COLUMNS, RUBRIC)
+    assert {(pair.cluster, pair.segment) for pair in found.pairs} == {(None, None)}
+    assert {tuple(pair.document) for pair in found.pairs} == {("title",)}
+    assert {row.annotator for row in found.rows} == {""}
+
+
+def test_a_probability_of_one_half_is_not_severe_as_where_people_tie(written):
+    columns, half = replace(COLUMNS, level=None, p_severe="p"), {"q": "blue kettle", "p": 0.5}
+    assert len(read_labels(written(half, {"p": 0.9}), columns, RUBRIC).rows) == 2
+    with pytest.raises(DataRefused, match="every label is not severe"):
+        read_labels(written(half, {"p": 0.1}), columns, RUBRIC)
+
+
 @pytest.mark.parametrize("p", [-0.1, 1.1, float("nan"), float("inf")])
 def test_a_probability_out_of_range_is_refused(written, p):
     with pytest.raises(DataRefused, match="from 0 to 1"):

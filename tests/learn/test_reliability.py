@@ -59,6 +59,15 @@ def test_bins_hold_every_pair_once_and_few_pairs_have_few_bins():
     assert len(judge([0.2, 0.4, 0.9], [False, True, True], [0, 1, 2]).bins) == 3
 
 
+def test_what_comes_true_lies_in_the_interval_of_most_bins():
+    log_odds, severe, cluster = drawn(6)
+    bins = judge(stated(log_odds), severe, cluster).bins
+
+    assert sum(one.found.low <= one.stated <= one.found.high for one in bins) >= 8
+    assert all(one.found.high - one.found.low < 0.2 for one in bins)
+    assert {"stated", "found", "low", "high", "n"} == bins[0].to_json().keys()
+
+
 @pytest.mark.parametrize("p", [[0.3, 0.3, 0.3, 0.3], [0.0, 0.1, 0.9, 1.0]])
 def test_what_no_regression_can_tell_is_undefined_not_nan(p):
     found = judge(p, [False, False, True, True], [0, 1, 2, 3])

@@ -18,8 +18,8 @@ LABELLED, ALONE = 90, 30
 """Pairs with people's labels; and the last ones, without."""
 
 
-def learned(*rows, shares=ALL_TRAIN):
-    return targets(sample(labels(FOUND, *rows), shares=shares), RECIPE)
+def learned(*rows, shares=ALL_TRAIN, **given):
+    return targets(sample(labels(FOUND, *rows), shares=shares), RECIPE, **given)
 
 
 def told(found, pair):
@@ -83,6 +83,15 @@ def test_the_words_of_several_judges_are_averaged():
     assert told(found, LABELLED)[0] == pytest.approx(np.mean(said))
 
 
+def test_a_judge_that_spoke_twice_is_taken_at_its_last_word():
+    """It was taken at the mean of all, and an overlap counted as often as it had spoken."""
+    turned = {"good": "bad", "bad": "good"}
+    first = [label(i, turned[truth(FOUND, i)], "gpt", source=Source.JUDGE) for i in range(len(FOUND))]
+    once, twice = (learned(*people(), *rows, *by_judge(FOUND)) for rows in ([], first))
+    assert twice.judges == once.judges
+    assert twice.target.tolist() == once.target.tolist()
+
+
 def test_a_judges_probabilities_go_through_its_map_too():
     rows = [
         label(i, None, "gpt", source=Source.JUDGE, p_severe=0.45 if truth(FOUND, i) == "bad" else 0.05)
@@ -98,6 +107,37 @@ def test_a_judge_of_pairs_that_no_person_labelled_is_refused_by_its_name():
     rows = [row for row in by_judge(FOUND, name="gpt") if row.pair >= LABELLED]
     with pytest.raises(DataRefused, match="judge gpt: 0 pairs drawn at random have labels of people too"):
         learned(*people(), *rows)
+
+
+def test_a_judge_that_cannot_be_held_against_people_may_be_left_out_and_rules_take_its_place():
+    alone = [row for row in by_judge(FOUND, name="llama") if row.pair >= LABELLED]
+    rows = [*people(), *by_judge(FOUND, n=len(FOUND) - 10, name="gpt"), *alone, *rules(len(FOUND) - 1)]
+    found = learned(*rows, leave_out=True)
+    assert {*found.judges} == {"gpt"}
+    assert found.left_out == {"llama": "0 pairs drawn at random have labels of people too, 30 are needed"}
+    assert found.n_by_source == {Source.HUMAN: LABELLED, Source.JUDGE: ALONE - 10, Source.WEAK: 1}
+    without = learned(*(row for row in rows if row.annotator != "llama"))
+    assert (found.pair.tolist(), found.target.tolist()) == (without.pair.tolist(), without.target.tolist())
+    assert without.left_out == {}
+
+
+def test_a_judge_of_one_kind_of_pairs_may_be_left_out_too():
+    good = [row for row in people() if row.level == "good"]
+    found = learned(*good, *by_judge(FOUND, n=LABELLED), *rules(LABELLED), leave_out=True)
+    assert found.left_out == {"gpt": f"people say the same of all {len(good)} pairs that it labelled too"}
+
+
+def test_where_nothing_is_left_to_learn_from_that_is_said_in_one_line():
+    with pytest.raises(DataRefused, match="nothing of the role train can be learned from") as refused:
+        learned(*by_judge(FOUND), leave_out=True)
+    assert "let people label a random sample" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_judges_name_does_not_break_the_line_of_its_refusal():
+    with pytest.raises(DataRefused, match=r"^judge gpt 2: 0 pairs") as refused:
+        learned(*people(), *(row for row in by_judge(FOUND, name="gpt\n2") if row.pair >= LABELLED))
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("chosen", [Source.HUMAN, Source.JUDGE])

@@ -1,0 +1,217 @@
+"""The backfill: a catalogue through Prepare and Score to a folder of verdicts, on Ray Data, bounded.
+
+    stretches ─► Prepare (actors) ─► Score (actor pool, min..max) ─► Write (an actor) ─► what became of each part
+
+Everything here is Ray, and the order of things; what a stage does is in `pipeline.bulk`. The process may be
+killed at any moment: a part is done once its mark is set, and `resume` does the others.
+"""
+
+from __future__ import annotations
+
+import pickle
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import ray
+from ray.data import ActorPoolStrategy, Dataset
+from ray.exceptions import RayError
+
+from actors.errors import ActorError
+from pipeline import ray_data, startup
+from pipeline.bulk import prepare, run, score, write
+from pipeline.bulk.files import Survey, survey
+from pipeline.bulk.known import Known
+from pipeline.bulk.parts import Ceilings, Stretch, without
+from pipeline.bulk.previous import read_previous
+from pipeline.bulk.store import Store
+from pipeline.bulk.tenure import held
+from pipeline.bulk.write import Done
+from pipeline.bundles import pin
+from pipeline.candidate_files import Columns
+from pipeline.codec.verdict import VerdictContext
+from pipeline.errors import BackfillEnded, BackfillRefused, SettingsError, SluiceError
+from pipeline.kafka import topics
+from pipeline.prepare import load_class
+from pipeline.records import Mode
+from pipeline.runner import RETRY, Items, Stage, rows, start_ray
+from pipeline.score import verdict_context
+from pipeline.settings import Settings
+
+_ONE_BY_ONE: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow", **RETRY}
+
+OnProgress = Callable[[int, int], None]
+"""Told of rows that are done, and of all rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What may be asked of a backfill besides."""
+
+    resume: bool = False
+    """Go on with this very run, if the folder holds it."""
+    previous: str | None = None
+    """Address of a finished run of the same bundle; what it scored is not scored again."""
+    topic: str | None = None
+    """Send verdicts there, too."""
+
+
+AS_IT_COMES = Wish()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a run does, as its stages need to know it."""
+
+    settings: Settings
+    columns: Columns
+    folder: str
+    """Address of the output folder."""
+    context: VerdictContext
+    """What all verdicts have in common."""
+    topic: str | None
+    """Where verdicts are sent besides."""
+
+
+def flow(stretches: Sequence[Stretch], job: Job, known: ray.ObjectRef) -> Dataset:
+    """The whole backfill, not yet started; its rows are `Done`s."""
+    pool = job.settings.pool
+    source = ray.data.read_datasource(Items(partial(iter, stretches)), num_cpus=0, override_num_blocks=1)
+    prepared = source.map_batches(
+        Stage,
+        fn_constructor_args=(partial(_prepare, job, known),),
+        compute=ActorPoolStrategy(size=pool.prepare_actors, max_tasks_in_flight_per_actor=1),
+        num_cpus=pool.cpus_per_prepare,
+        **_ONE_BY_ONE,
+    )
+    scored = prepared.map_batches(
+        Stage,
+        fn_constructor_args=(partial(score.build, job.settings, job.context),),
+        compute=ActorPoolStrategy(
+            min_size=pool.min_replicas, max_size=pool.max_replicas, max_tasks_in_flight_per_actor=2
+        ),
+        num_cpus=pool.cpus_per_replica,
+        num_gpus=pool.gpus_per_replica or None,
+        **_ONE_BY_ONE,
+    )
+    return scored.map_batches(
+        Stage,
+        fn_constructor_args=(partial(write.build, job.settings, job.folder, job.context, job.topic),),
+        compute=ActorPoolStrategy(size=1, max_tasks_in_flight_per_actor=2),
+        num_cpus=0,  # it waits for the store more than it works
+        **_ONE_BY_ONE,
+    )
+
+
+def backfill(
+    source: str,
+    folder: str,
+    settings: Settings,
+    columns: Columns,
+    *,
+    wish: Wish = AS_IT_COMES,
+    on_progress: OnProgress = lambda done, total: None,
+) -> dict[str, Any]:
+    """Score all candidates of an input into a folder. Blocks; starts Ray, or joins the cluster of the settings.
+
+    Args:
+        source: Address of a file, a folder or a pattern.
+        folder: Address of the output folder.
+        settings: Of the gate.
+        columns: What makes a candidate.
+        wish: What else is asked for.
+        on_progress: Called at the start and whenever a part is done.
+
+    Returns:
+        The manifest. The run is finished; if it was before, nothing was done.
+
+    Raises:
+        BackfillRefused: Nothing was begun: the input or a folder cannot be used.
+        BackfillEnded: It ended early; what is done is kept.
+        SluiceError: Bundle, settings, broker or store. In the middle of the work, what is done is kept.
+    """
+    store = _opened(source, folder)
+    bundle = startup.open_bundle(settings)
+    _check(settings, wish.topic)
+    ceilings = Ceilings(settings.backfill.part_rows, settings.backfill.part_bytes)
+    found = survey(source, columns, ceilings)
+    before = read_previous(wish.previous, bundle, settings)
+    identity = run.identity(found, bundle, settings, columns, previous=before.digest, topic=wish.topic)
+    run.look(store, identity, resume=wish.resume)
+    with held(store):
+        if run.look(store, identity, resume=wish.resume) and (told := run.finished(store)) is not None:
+            return told
+        run.begin(store, identity)
+        done = write.marks(store)
+        context = verdict_context(bundle, run=settings.gate.run, mode=Mode.ENFORCE)
+        pinned = settings.model_copy(update={"bundle": pin(settings.bundle, bundle.digest)})
+        job = Job(pinned, columns, store.address, context, wish.topic)
+        session = _work(found, done, job, before.known, on_progress=on_progress)
+        told = run.manifest(identity, found, done, session, bundle=bundle, settings=settings)
+        run.finish(store, told)
+        return told
+
+
+def _opened(source: str, folder: str) -> Store:
+    store = Store(folder)
+    if Store(source.rstrip("*")).holds(folder):
+        raise BackfillRefused(
+            folder, f"lies within the input {source}: its files would be read as candidates"
+        )
+    return store
+
+
+def _check(settings: Settings, topic: str | None) -> None:
+    """What else is known at the start to fail."""
+    for name in (settings.pool.preparer, settings.pool.scorer):
+        load_class(name)
+    if topic is not None and topics.partition_counts(settings.kafka, [topic])[topic] is None:
+        raise SettingsError("emit", f"there is no topic {topic!r}; create it first", "--emit")
+
+
+def _work(found: Survey, done: list[Done], job: Job, known: Known, *, on_progress: OnProgress) -> run.Session:
+    """Do the parts that are not done yet, and append what became of each."""
+    n_before, n_rows_before = len(done), sum(part.n_rows for part in done)
+    rest = without(found.stretches, frozenset(part.number for part in done))
+    n_rows, began = n_rows_before, time.monotonic()
+    on_progress(n_rows, found.n_rows)
+    for part in _done(rest, job, known) if rest else ():
+        done.append(part)
+        n_rows += part.n_rows
+        on_progress(n_rows, found.n_rows)
+    return run.Session(time.monotonic() - began, n_before, n_rows - n_rows_before)
+
+
+def _done(stretches: Sequence[Stretch], job: Job, known: Known) -> Iterator[Done]:
+    """Run the flow; each part as it is done. Ray ends with it, however it ends."""
+    before = signal.getsignal(signal.SIGTERM)
+    start_ray(job.settings)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C; ray.init had replaced it
+    ray_data.adopt()
+    try:
+        for item in rows(flow(stretches, job, ray.put(known))):
+            yield pickle.loads(item)
+    except RayError as error:
+        raise _ours(error, job.folder) from error
+    finally:
+        ray.shutdown()
+        signal.signal(signal.SIGTERM, before)
+
+
+def _ours(error: BaseException, folder: str) -> Exception:
+    """What a stage raised; it comes wrapped, once by Ray and once by Ray Data."""
+    inner = error
+    while (wrapped := getattr(inner, "cause", None) or inner.__cause__) is not None:
+        inner = wrapped
+    if isinstance(inner, SluiceError | ActorError):
+        return inner
+    # Its first line says what happened; what comes after are Ray's stacks, or its advice.
+    reason = str(inner).strip().partition("\n")[0]
+    return BackfillEnded(folder, f"{type(inner).__name__}: {reason}")
+
+
+def _prepare(job: Job, known: ray.ObjectRef) -> prepare.Prepare:
+    return prepare.build(job.settings, job.columns, ray.get(known))

@@ -1,0 +1,145 @@
+"""What can be known of the input is known before anything is scored."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import fsspec
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.bulk.files import survey
+from pipeline.bulk.parts import Ceilings
+from pipeline.candidate_files import Columns
+from pipeline.errors import BackfillRefused
+
+PLAIN = Columns()
+WIDE = Ceilings(1000, 1 << 20)
+ROW = {"candidate_id": "a", "query": "q", "document": "d"}
+
+
+def parquet(path: Path, n: int = 3, **more: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist([{**ROW, **more}] * n), path)
+    return path
+
+
+def lines(path: Path, *rows: object) -> Path:
+    path.write_bytes(b"\n".join(row if isinstance(row, bytes) else orjson.dumps(row) for row in rows))
+    return path
+
+
+def refusal(address: object, columns: Columns = PLAIN) -> str:
+    with pytest.raises(BackfillRefused) as refused:
+        survey(str(address), columns, WIDE)
+    return str(refused.value)
+
+
+def test_a_folder_is_read_in_the_order_of_names_without_what_is_hidden(tmp_path: Path) -> None:
+    for name in ("b.parquet", "a/z.parquet", "_temporary/c.parquet", ".d.parquet"):
+        parquet(tmp_path / name)
+    (tmp_path / "_SUCCESS").touch()
+    found = survey(str(tmp_path), PLAIN, WIDE)
+    assert [Path(one.file).name for one in found.files] == ["z.parquet", "b.parquet"]
+    assert found.n_rows == 6
+    assert [part.number for stretch in found.stretches for part in stretch.parts] == [0, 1]
+
+
+def test_a_pattern_takes_what_it_fits(tmp_path: Path) -> None:
+    for name in ("a-1.parquet", "a-2.parquet", "b.parquet"):
+        parquet(tmp_path / name)
+    assert len(survey(str(tmp_path / "a-*.parquet"), PLAIN, WIDE).files) == 2
+
+
+def test_a_store_is_named_by_its_address() -> None:
+    store = fsspec.filesystem("memory")
+    store.pipe_file("/shop/a.jsonl", orjson.dumps(ROW))
+    (file,) = survey("memory://shop", PLAIN, WIDE).files
+    assert file.file == "memory:///shop/a.jsonl"
+
+
+def test_a_file_of_lines_has_its_own_digest_and_a_parquet_file_that_of_its_footer(tmp_path: Path) -> None:
+    path = lines(tmp_path / "a.jsonl", ROW, b"  ", ROW)
+    (file,) = survey(str(path), PLAIN, WIDE).files
+    assert file.digest == "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (file.n_rows, file.digest_of, file.version) == (2, "file", None)
+    (of_parquet,) = survey(str(parquet(tmp_path / "a.parquet")), PLAIN, WIDE).files
+    again = pq.ParquetFile(tmp_path / "a.parquet").metadata
+    assert (of_parquet.n_rows, of_parquet.digest_of) == (again.num_rows, "footer")
+    assert of_parquet.version is not None
+
+
+def test_an_input_without_rows_is_one(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").touch()
+    found = survey(str(tmp_path / "a.jsonl"), PLAIN, WIDE)
+    assert (found.n_rows, found.stretches) == (0, [])
+
+
+@pytest.mark.parametrize("name", ["absent.parquet", "absent", "*.parquet"])
+def test_an_input_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
+    assert "there is no such file" in refusal(tmp_path / name)
+
+
+def test_an_unknown_store_and_a_password_are_refused() -> None:
+    assert "cannot be read" in refusal("nowhere://a")
+    said = refusal("s3://user:hidden@bucket/a")
+    assert "no password goes with an address" in said
+    assert "hidden" not in said
+
+
+def test_a_half_written_parquet_file_is_named(tmp_path: Path) -> None:
+    parquet(tmp_path / "a.parquet", n=1000)
+    whole = (tmp_path / "a.parquet").read_bytes()
+    (tmp_path / "b.parquet").write_bytes(whole[: len(whole) // 2])
+    said = refusal(tmp_path)
+    assert "b.parquet: cannot be read as Parquet" in said
+
+
+@pytest.mark.parametrize(
+    ("bad", "problem"),
+    [
+        (b'{"candidate_id": "b", "que', "line 2: not JSON"),
+        (b"[1]", "line 2: not a JSON object"),
+        (b'{"candidate_id": 1e999}', "line 2: not JSON"),
+    ],
+)
+def test_a_broken_line_is_named(tmp_path: Path, bad: bytes, problem: str) -> None:
+    assert problem in refusal(lines(tmp_path / "a.jsonl", ROW, bad, ROW))
+
+
+def test_a_text_that_is_none_is_for_the_rejects_to_tell(tmp_path: Path) -> None:
+    path = lines(tmp_path / "a.jsonl", ROW, b'{"candidate_id": "\\ud800"}', b'{"query": "\xff"}')
+    assert survey(str(path), PLAIN, WIDE).n_rows == 3
+
+
+def test_a_column_that_no_line_has_is_named_with_those_that_are(tmp_path: Path) -> None:
+    said = refusal(lines(tmp_path / "a.jsonl", ROW, {"x": 1}), Columns(("sku",)))
+    assert "no line has 'sku'; there are candidate_id, document, query, x" in said
+
+
+def test_a_column_that_a_file_has_not_or_has_of_another_type_is_named(tmp_path: Path) -> None:
+    parquet(tmp_path / "a.parquet", price=1)
+    parquet(tmp_path / "b.parquet", price=1.5)
+    said = refusal(tmp_path, Columns(document=("document", "price")))
+    assert "b.parquet: the column 'price' is of type double, in " in said
+    assert "a.parquet it is int64" in said
+    parquet(tmp_path / "c.parquet")
+    assert "no column 'price'" in refusal(tmp_path, Columns(document=("document", "price")))
+    assert survey(str(tmp_path), PLAIN, WIDE).n_rows == 9, "columns that are not read may differ"
+
+
+def test_files_of_two_kinds_and_of_none_are_refused(tmp_path: Path) -> None:
+    parquet(tmp_path / "a.parquet")
+    lines(tmp_path / "a.jsonl", ROW)
+    assert "holds Parquet and JSON lines" in refusal(tmp_path)
+    (tmp_path / "a.csv").touch()
+    assert "a.csv: the name of a file of candidates ends in one of" in refusal(tmp_path)
+
+
+def test_a_file_without_ends_of_lines_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.bulk.lines._LONGEST_BYTES", 100)
+    monkeypatch.setattr("pipeline.bulk.lines._CHUNK_BYTES", 64)
+    assert "no end of line within 100 bytes" in refusal(lines(tmp_path / "a.jsonl", b"x" * 1000))

@@ -1,0 +1,85 @@
+"""Of two backfills that want one folder, one is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.bulk import tenure
+from pipeline.bulk.store import Store
+from pipeline.bulk.tenure import LOCK, held
+from pipeline.errors import BackfillRefused
+
+HOLD = """
+import sys, time
+from pipeline.bulk.store import Store
+from pipeline.bulk.tenure import held
+with held(Store(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tenure, "SETTLE_S", 0.05)
+    monkeypatch.setattr(tenure, "RENEW_S", 0.05)
+
+
+def test_a_folder_is_held_until_its_holder_ends_however_that_is(tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, out], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    with pytest.raises(BackfillRefused, match="another backfill is writing there"), held(Store(out)):
+        pass
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    with held(Store(out)):
+        pass
+
+
+def test_a_store_is_held_by_a_note_that_is_renewed() -> None:
+    store = Store("memory://held")
+    with held(store):
+        first = json.loads(store.get(LOCK) or b"")["at"]
+        deadline = time.monotonic() + 5
+        while json.loads(store.get(LOCK) or b"")["at"] == first and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert json.loads(store.get(LOCK) or b"")["at"] > first
+        with pytest.raises(BackfillRefused, match=r"wrote there 0 s ago.*try again in 60 s"), held(store):
+            pass
+    assert store.get(LOCK) is None
+
+
+def test_a_note_that_nobody_renews_holds_nothing() -> None:
+    store = Store("memory://stale")
+    store.put(LOCK, json.dumps({"holder": "gone", "at": time.time() - 61}).encode())
+    with held(store):
+        pass
+
+
+def test_of_two_that_began_at_once_the_one_whose_note_was_overwritten_goes() -> None:
+    store = Store("memory://raced")
+    note = tenure._note
+
+    def overwritten(to: Store, mine: str) -> None:
+        note(to, mine)
+        note(to, "the other")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tenure, "_note", overwritten)
+        with pytest.raises(BackfillRefused, match="the other"), held(store):
+            pass
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BackfillRefused, match="cannot be written to"), held(Store(str(tmp_path / "file"))):
+        pass

@@ -1,0 +1,149 @@
+"""A real backfill on a real Ray: whole, interrupted, and taken over."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from actors.bundle import Bundle
+from actors.policy import ActionCode
+from actors.scorer import Preparer, Scorer
+from tests.bulk.backfills import catalogue, content, rejects, verdicts
+from tests.fakes import GatedScorer, stand_in_bundle
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).parents[1]
+ARITHMETIC = ("pool.preparer=tests.fakes:ArithmeticPreparer", "pool.scorer=tests.fakes:GatedScorer")
+PRICES = [n * 7 % 300 for n in range(60)] + [GatedScorer.WAITS] + [n % 300 for n in range(139)]
+"""Ten parts of 20 rows, the fourth of which waits at the gate."""
+AS_MAPPED = ("--id", "sku", "--query", "theme", "--document", "price")
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    """With the gate of `GatedScorer` shut."""
+    made = stand_in_bundle(tmp_path / "of-bundle")
+    (made.path.parent / "shut").touch()
+    return made
+
+
+def open_gate(bundle: Bundle) -> None:
+    (bundle.path.parent / "shut").unlink()
+
+
+def start(ray_address: str, bundle: Bundle, arguments: Sequence[object], *sets: str) -> subprocess.Popen[str]:
+    chosen = [f"bundle={bundle.path}", f"ray.address={ray_address}", *sets]
+    words = [*map(str, arguments), *(word for one in chosen for word in ("--set", one))]
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipeline.cli", "backfill", *words],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(process: subprocess.Popen[str], exit_code: int = 0) -> tuple[str, str]:
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == exit_code, err
+    return out, err
+
+
+def until(condition, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 240
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_catalogue_gets_the_scores_that_the_scorer_gives(
+    ray_address: str, base_bundle: Bundle, tmp_path: Path
+) -> None:
+    """Two files of several row groups, with the real preparer and the real model."""
+    rows = [
+        {"id": i, "theme": f"red shoes {i % 7}", "title": f"boot no. {i}", "brand": "Acme" if i % 2 else None}
+        for i in range(60)
+    ]
+    rows[17]["title"] = None
+    for at, half in enumerate((rows[:33], rows[33:])):
+        pq.write_table(pa.Table.from_pylist(half), tmp_path / f"items-{at}.parquet", row_group_size=10)
+    arguments = [tmp_path / "items-*.parquet", tmp_path / "out", "--id", "id", "--query", "theme"]
+    arguments += ["--document", "title,brand", "--json"]
+    out, _ = ended(start(ray_address, base_bundle, arguments, "backfill.part_rows=8"))
+    told = json.loads(out)
+    found = verdicts(tmp_path / "out")
+    scored = [row for row in rows if row["title"] or row["brand"]]
+    assert [row["candidate_id"] for row in found] == [str(row["id"]) for row in scored]
+    fields = [{name: row[name] for name in ("title", "brand") if row[name]} for row in scored]
+    prepared = Preparer(base_bundle.path, max_chars=20_000).prepare(
+        [{"text": row["theme"]} for row in scored], fields
+    )
+    expected = Scorer(base_bundle.path, device="cpu", threads=1).score(prepared.tokens)
+    assert [row["score"] for row in found] == pytest.approx(expected.logit.tolist(), abs=1e-5)
+    assert [row["action"] for row in found] == [ActionCode(one).name.lower() for one in expected.action]
+    assert told["counts"]["rows"] == len(rows) == len(found) + len(rejects(tmp_path / "out"))
+    assert told == json.loads((tmp_path / "out" / "manifest.json").read_text())
+
+
+def test_after_kill_9_only_what_is_not_done_is_done_and_the_rows_are_the_same(
+    ray_address: str, bundle: Bundle, tmp_path: Path
+) -> None:
+    source = catalogue(tmp_path / "items.parquet", PRICES, row_group_size=20)
+    call = [source, tmp_path / "out", *AS_MAPPED, "--resume"]
+    sets = (*ARITHMETIC, "backfill.part_rows=20")
+    first = start(ray_address, bundle, call, *sets)
+    marks = tmp_path / "out" / "parts"
+    until(lambda: len(list(marks.glob("*.json"))) == 3, first)
+
+    # Meanwhile a second one is refused.
+    _, err = ended(start(ray_address, bundle, call, *sets), exit_code=2)
+    assert "another backfill is writing there" in err
+
+    first.send_signal(signal.SIGKILL)
+    first.communicate(timeout=30)
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    open_gate(bundle)
+    out, _ = ended(start(ray_address, bundle, [*call, "--json"], *sets))
+    told = json.loads(out)
+    assert told["cost"]["last_session"]["n_parts_before"] == 3
+    whole = [source, tmp_path / "whole", *AS_MAPPED]
+    ended(start(ray_address, bundle, whole, *sets))
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+    assert told["counts"]["rows"] == len(PRICES) == len(verdicts(tmp_path / "out"))
+
+
+def test_ctrl_c_leaves_a_folder_that_can_go_on(ray_address: str, bundle: Bundle, tmp_path: Path) -> None:
+    source = catalogue(tmp_path / "items.parquet", PRICES, row_group_size=20)
+    call = [source, tmp_path / "out", *AS_MAPPED]
+    sets = (*ARITHMETIC, "backfill.part_rows=20")
+    process = start(ray_address, bundle, call, *sets)
+    until(lambda: len(list((tmp_path / "out" / "parts").glob("*.json"))) == 3, process)
+    process.send_signal(signal.SIGINT)
+    _, err = ended(process, exit_code=1)
+    assert "interrupted; what is done is kept in" in err
+    open_gate(bundle)
+    ended(start(ray_address, bundle, [*call, "--resume"], *sets))
+    assert len(verdicts(tmp_path / "out")) == len(PRICES)
+
+
+def test_a_scorer_that_can_score_nothing_ends_it_in_one_line(
+    ray_address: str, bundle: Bundle, tmp_path: Path
+) -> None:
+    source = catalogue(tmp_path / "items.parquet", [1_000_004] * 3)
+    sets = (ARITHMETIC[0], "pool.scorer=tests.fakes:PoisonScorer")
+    _, err = ended(start(ray_address, bundle, [source, tmp_path / "out", *AS_MAPPED], *sets), exit_code=70)
+    assert "the device gave up" in err.splitlines()[-1]
+    assert not (tmp_path / "out" / "rejects").exists(), "a broken scorer blames no row"

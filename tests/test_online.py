@@ -1,0 +1,140 @@
+"""A real door on a real Ray Serve: verdicts, replicas that die, and its end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from actors.bundle import Bundle
+from tests.doors import Door
+from tests.fakes import PoisonPreparer, PoisonScorer, stand_in_bundle
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+def candidates(*texts: object) -> dict[str, Any]:
+    return {
+        "candidates": [{"candidate_id": f"c-{text}", "query": "q", "document": str(text)} for text in texts]
+    }
+
+
+def score(url: str, *texts: object) -> requests.Response:
+    return requests.post(f"{url}/v1/score", json=candidates(*texts), timeout=60)
+
+
+@pytest.fixture(scope="module")
+def arithmetic(ray_address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    """A door whose replicas die of some texts."""
+    folder = tmp_path_factory.mktemp("online")
+    overrides = [
+        f"bundle={stand_in_bundle(folder).path}",
+        "name=arithmetic",
+        "pool.preparer=tests.fakes:PoisonPreparer",
+        "pool.scorer=tests.fakes:PoisonScorer",
+        "pool.cpus_per_replica=0.5",
+        "pool.cpus_per_prepare=0.25",
+        "requests.deadline_s=40",
+        "queue.max_wait_s=60",
+        f"ray.address={ray_address}",
+    ]
+    with Door(folder / "log", *overrides) as door:
+        door.until_ready()
+        yield door
+
+
+def test_verdicts_come_and_what_is_measured_is_told(arithmetic: Door) -> None:
+    answer = score(arithmetic.url, 250, 150, 50, "")
+    assert [one.get("action", one.get("reason")) for one in answer.json()["verdicts"]] == [
+        "prune",
+        "review",
+        "pass",
+        "empty_text",
+    ]
+    text = requests.get(f"{arithmetic.url}/metrics", timeout=10).text
+    assert "sluice_online_batch_pairs_total 3.0" in text.splitlines()
+
+
+def test_requests_of_several_callers_are_scored_together(arithmetic: Door) -> None:
+    url = arithmetic.url
+
+    def batches() -> float:
+        lines = requests.get(f"{url}/metrics", timeout=10).text.splitlines()
+        return sum(
+            float(line.split()[1]) for line in lines if line.startswith("sluice_online_batch_seconds_count")
+        )
+
+    before = batches()
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda n: score(url, n).json()["verdicts"][0]["score"], range(100)))
+    assert answers == pytest.approx([n / 100 for n in range(100)])
+    assert batches() - before < 100
+
+
+@pytest.mark.parametrize("poison", [PoisonScorer.EXITS, PoisonPreparer.ABORTS])
+def test_what_ends_its_replica_is_refused_and_the_next_request_is_answered(
+    arithmetic: Door, poison: object
+) -> None:
+    refused = score(arithmetic.url, poison)
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"]
+    arithmetic.until_ready()
+    assert score(arithmetic.url, 150).json()["verdicts"][0]["score"] == 1.5
+
+
+def test_a_broken_replica_is_replaced(arithmetic: Door) -> None:
+    assert score(arithmetic.url, PoisonScorer.BREAKS).status_code == 503
+    arithmetic.until_ready()
+    assert score(arithmetic.url, 150).status_code == 200
+
+
+def test_no_request_hangs_or_is_a_500_while_replicas_die(arithmetic: Door) -> None:
+    url, stop = arithmetic.until_ready(), threading.Event()
+    codes: list[int] = []
+
+    def ask() -> None:
+        while not stop.is_set():
+            answer = score(url, 150)
+            codes.append(answer.status_code)
+            time.sleep(0.2 if answer.ok else 0.5)
+
+    with ThreadPoolExecutor(5) as pool:
+        asking: list[Future[None]] = [pool.submit(ask) for _ in range(4)]
+        score(url, PoisonScorer.EXITS)
+        arithmetic.until_ready()
+        score(url, 150)
+        stop.set()
+    for one in asking:
+        one.result()
+    assert set(codes) <= {200, 503}
+    assert 200 in codes
+
+
+def test_the_real_model_answers_with_the_token_and_the_end_is_clean(
+    ray_address: str, base_bundle: Bundle, tmp_path: Path
+) -> None:
+    overrides = [f"bundle={base_bundle.path}", "name=real", f"ray.address={ray_address}"]
+    with Door(tmp_path / "log", *overrides, environment={"SLUICE_TOKEN": "t0ken"}) as door:
+        url = door.until_ready()
+        asked = {"query": "red shoes", "texts": ["blue hat", "red shoes for men"]}
+        assert requests.post(f"{url}/rerank", json=asked, timeout=30).status_code == 401
+        headers = {"Authorization": "Bearer t0ken"}
+        answer = requests.post(f"{url}/rerank", json=asked, headers=headers, timeout=30)
+        assert {one["index"] for one in answer.json()} == {0, 1}
+        assert answer.headers["sluice-bundle"] == base_bundle.digest
+        # What is in flight at the signal is answered.
+        many = [{"candidate_id": f"c{n}", "query": "q", "document": f"shoe {n}"} for n in range(300)]
+        with ThreadPoolExecutor(1) as pool:
+            last = pool.submit(
+                requests.post, f"{url}/v1/score", json={"candidates": many}, headers=headers, timeout=60
+            )
+            time.sleep(0.3)
+            assert door.stop() == 0
+            assert len(last.result().json()["verdicts"]) == 300
+        assert "t0ken" not in door.log
