@@ -67,7 +67,7 @@ class _Share(NamedTuple):
 
 def cost(tokens: Tokens, *, max_tokens: int) -> NDArray[np.int64]:
     """What each pair costs: its tokens with their padding, int64 `[n]`."""
-    return padded_widths(tokens.lengths, max_tokens=max_tokens)
+    return padded_widths(tokens.lengths)
 
 
 class Gatherer:
@@ -113,7 +113,7 @@ class Gatherer:
         """
         if self._broken is not None:
             raise self._broken
-        ends = np.cumsum(cost(tokens, max_tokens=self._max_tokens))
+        ends = np.cumsum(cost(tokens))
         answer: asyncio.Future[Scored] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(tokens, ends, time.monotonic(), answer))
         self._arrived.set()
@@ -176,7 +176,7 @@ class Gatherer:
             self._give_up(ScorerBroken(f"{type(error).__name__}: {error}"), shares)
             return
         seconds = time.monotonic() - began
-        n_tokens = int(cost(tokens, max_tokens=self._max_tokens).sum())
+        n_tokens = int(cost(tokens).sum())
         shares[0].waiting.batches.append(Batch(len(tokens), n_tokens, seconds))
         at = 0
         for share in shares:
