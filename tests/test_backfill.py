@@ -19,7 +19,7 @@ from actors.bundle import Bundle
 from actors.policy import ActionCode
 from actors.scorer import Preparer, Scorer
 from tests.bulk.backfills import catalogue, content, rejects, verdicts
-from tests.fakes import GatedScorer, stand_in_bundle
+from tests.fakes import GatedScorer, PoisonScorer, stand_in_bundle
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -147,3 +147,16 @@ def test_a_scorer_that_can_score_nothing_ends_it_in_one_line(
     _, err = ended(start(ray_address, bundle, [source, tmp_path / "out", *AS_MAPPED], *sets), exit_code=70)
     assert "the device gave up" in err.splitlines()[-1]
     assert not (tmp_path / "out" / "rejects").exists(), "a broken scorer blames no row"
+
+
+def test_a_pair_that_ends_its_replica_is_rejected_alone(
+    ray_address: str, bundle: Bundle, tmp_path: Path
+) -> None:
+    """One second death used to be the end, and `--resume` died of the same pair."""
+    prices = [*range(20), PoisonScorer.IS_KILLED, *range(20)]
+    source = catalogue(tmp_path / "items.parquet", prices, row_group_size=10)
+    sets = (ARITHMETIC[0], "pool.scorer=tests.fakes:PoisonScorer", "backfill.part_rows=4")
+    ended(start(ray_address, bundle, [source, tmp_path / "out", *AS_MAPPED], *sets))
+    ((row, reason),) = [(one["source_row"], one["reason"]) for one in rejects(tmp_path / "out")]
+    assert (row, reason) == (20, "scoring_failed")
+    assert len(verdicts(tmp_path / "out")) == 40
