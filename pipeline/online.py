@@ -147,7 +147,7 @@ class Replicas:
                 logging_config=_QUIET,
             )
             (self._handle,) = serve.run_many([target], wait_for_applications_running=False)
-        except (ConnectionError, RuntimeError, ValueError, RayError, RayServeException) as error:
+        except Exception as error:  # Ray raises nothing narrower where it does not start
             raise DoorFailed(f"nothing can be deployed: {_last_line(error)}") from error
 
     def remove(self) -> None:

@@ -42,12 +42,12 @@ class Requests(Section):
     max_bytes: int = Field(default=8 << 20, ge=1 << 10)
     """Largest body; beyond it 413."""
     max_held_bytes: int = Field(default=256 << 20, ge=1 << 10)
-    """Bodies held at once; beyond it 429."""
+    """Of all bodies that are arriving at once; beyond it 429."""
     max_candidates: int = Field(default=1000, ge=1)
     """Most candidates, texts or documents in one request; beyond it 422."""
     max_chars: int = Field(default=MAX_CHARS, ge=1)
     """Most characters in one composed text; a candidate beyond it is rejected alone."""
-    deadline_s: float = Field(default=10.0, gt=0)
+    deadline_s: float = Field(default=30.0, gt=0)
     """A request without an answer after so long gets 504. Seconds."""
 
 
