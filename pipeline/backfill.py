@@ -169,6 +169,8 @@ def backfill(
 
 def _opened(source: str, folder: str) -> Store:
     store = Store(folder)
+    if store.folder is not None and store.folder.is_file():
+        raise BackfillRefused(folder, "is a file; name a folder")
     if Store(source.rstrip("*")).holds(folder):
         raise BackfillRefused(
             folder, f"lies within the input {source}: its files would be read as candidates"
