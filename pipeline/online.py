@@ -272,8 +272,14 @@ class _Server(uvicorn.Server):
 
 
 def _server(application: FastAPI) -> _Server:
-    return _Server(
-        uvicorn.Config(
-            application, log_config=None, access_log=False, server_header=False, lifespan="off", ws="none"
-        )
+    config = uvicorn.Config(
+        application,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        ws="none",
+        timeout_keep_alive=75,  # longer than load balancers keep theirs, which would meet a closed one
+        timeout_graceful_shutdown=2,  # what was accepted was waited for before
     )
+    return _Server(config)
