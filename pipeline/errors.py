@@ -183,7 +183,9 @@ class BackfillEnded(FatalError):
         self.problem = problem
 
     def __str__(self) -> str:
-        return f"the backfill ended early: {self.problem}; what is done is in {self.folder}, go on with --resume"
+        return (
+            f"the backfill ended early: {self.problem}; what is done is in {self.folder}, go on with --resume"
+        )
 
 
 class JarsUnusable(FatalError):
