@@ -234,7 +234,10 @@ async def _until_stopped(
 
 
 def _in_thread(work: Callable[[], None]) -> asyncio.Future[None]:
-    """Do it in a thread that the process does not wait for when it ends: Ray waits long for a cluster."""
+    """Do it in a thread that the process does not wait for when it ends: Ray waits long for a cluster.
+
+    The thread stays: Linux ends what Ray has started on this machine with the thread that started it.
+    """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
 
@@ -245,6 +248,7 @@ def _in_thread(work: Callable[[], None]) -> asyncio.Future[None]:
             loop.call_soon_threadsafe(done.set_exception, error)
         else:
             loop.call_soon_threadsafe(done.set_result, None)
+            threading.Event().wait()
 
     threading.Thread(target=do, name="deploy", daemon=True).start()
     return done
