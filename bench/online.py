@@ -40,7 +40,7 @@ RESULT = Path(__file__).parent / "results" / "online.json"
 REPOSITORY = Path(__file__).parents[1]
 PAIRS = 20
 """In one request."""
-CALLERS = 8
+CALLERS = 4
 """Who measure the capacity: enough that something always waits."""
 OVERLOAD = 2.0
 HANGS_S = 30.0
@@ -104,7 +104,7 @@ def capacity(caller: Caller, seconds: float) -> float:
             if caller().code == 200:
                 n += 1
             else:
-                time.sleep(0.02)
+                time.sleep(0.1)
         return n
 
     with ThreadPoolExecutor(CALLERS) as pool:

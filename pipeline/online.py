@@ -168,8 +168,9 @@ async def _answer(response: DeploymentResponse) -> Any:  # noqa: ANN401 - whatev
 
 
 def _last_line(error: Exception) -> str:
-    """What happened; what comes before it is Ray's own stack, over several processes."""
-    return f"{type(error).__name__}: {str(error).strip().rpartition(chr(10))[2]}"
+    """What happened; what comes before it is Ray's own stack, over several processes, and after it its advice."""
+    happened = str(error).strip().rpartition("\n")[2].partition(". ")[0]
+    return f"{type(error).__name__}: {happened}"
 
 
 def run(settings: ServeSettings, bundle: Bundle, *, token: str | None) -> None:

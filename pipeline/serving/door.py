@@ -46,6 +46,7 @@ Done = TypeVar("Done")
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": shapes.ErrorAnswer, "description": "Not JSON, or a repeated key."},
     401: {"model": shapes.ErrorAnswer, "description": "No bearer token, or another one."},
+    408: {"model": shapes.ErrorAnswer, "description": "The body did not arrive in time."},
     413: {"model": shapes.ErrorAnswer, "description": "The body is too large."},
     422: {"model": shapes.ErrorAnswer, "description": "Not of this shape, or too many candidates."},
     429: {"model": shapes.ErrorAnswer, "description": "Too much waits; see Retry-After."},
