@@ -33,7 +33,7 @@ from pipeline.bulk.write import Done
 from pipeline.bundles import pin
 from pipeline.candidate_files import Columns
 from pipeline.codec.verdict import VerdictContext
-from pipeline.errors import BackfillEnded, BackfillRefused, SettingsError, SluiceError
+from pipeline.errors import BackfillEnded, BackfillRefused, SettingsError, SluiceError, TransientError
 from pipeline.kafka import topics
 from pipeline.prepare import load_class
 from pipeline.records import Mode
@@ -202,7 +202,10 @@ def _work(found: Survey, done: list[Done], job: Job, known: Known, *, on_progres
 def _done(stretches: Sequence[Stretch], job: Job, known: Known) -> Iterator[Done]:
     """Run the flow; each part as it is done. Ray ends with it, however it ends."""
     before = signal.getsignal(signal.SIGTERM)
-    start_ray(job.settings)
+    try:
+        start_ray(job.settings)
+    except Exception as error:  # Ray has no narrower one for a node that is slow to start
+        raise TransientError("starting Ray", " ".join(str(error).split())) from error
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C; ray.init had replaced it
     ray_data.adopt()
     try:
