@@ -18,7 +18,7 @@ import pytest
 from actors.bundle import Bundle
 from actors.policy import ActionCode
 from actors.scorer import Preparer, Scorer
-from tests.bulk.backfills import catalogue, content, rejects, verdicts
+from tests.bulk.backfills import Backfill, catalogue, content, rejects, verdicts
 from tests.fakes import GatedScorer, PoisonScorer, stand_in_bundle
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -119,13 +119,14 @@ def test_after_kill_9_only_what_is_not_done_is_done_and_the_rows_are_the_same(
     out, _ = ended(start(ray_address, bundle, [*call, "--json"], *sets))
     told = json.loads(out)
     assert told["cost"]["last_session"]["n_parts_before"] == 3
-    whole = [source, tmp_path / "whole", *AS_MAPPED]
-    ended(start(ray_address, bundle, whole, *sets))
+    Backfill(source, tmp_path / "whole", bundle, part_rows=20).work()
     assert content(tmp_path / "out") == content(tmp_path / "whole")
     assert told["counts"]["rows"] == len(PRICES) == len(verdicts(tmp_path / "out"))
 
 
-def test_what_is_stopped_leaves_a_folder_that_can_go_on(ray_address: str, bundle: Bundle, tmp_path: Path) -> None:
+def test_what_is_stopped_leaves_a_folder_that_can_go_on(
+    ray_address: str, bundle: Bundle, tmp_path: Path
+) -> None:
     source = catalogue(tmp_path / "items.parquet", PRICES, row_group_size=20)
     call = [source, tmp_path / "out", *AS_MAPPED]
     sets = (*ARITHMETIC, "backfill.part_rows=20")
