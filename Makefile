@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup lock fmt lint type test unit demo bench-stream bench-backfill bench-guarantee bench-learn check clean
+.PHONY: help setup lock fmt lint type test unit demo bench-stream bench-backfill bench-guarantee bench-learn bench-online check clean
 .DEFAULT_GOAL := help
 
 help: ## List the verbs.
@@ -59,6 +59,9 @@ bench-guarantee: $(STAMP) ## Measure whether proven thresholds keep their promis
 
 bench-learn: $(STAMP) ## Measure learning on real pairs, out of fold; writes bench/results/learn.json.
 	$(BIN)/python -m bench.learn
+
+bench-online: $(STAMP) ## Measure the online door at twice its capacity; writes bench/results/online.json.
+	$(BIN)/python -m bench.online
 
 check: lint type test ## What CI runs.
 

@@ -66,10 +66,10 @@ def measured(source: Path, out: Path, bundle: Path, *options: str) -> dict[str, 
         while process.poll() is None:
             peak_mb = max(peak_mb, _tree_mb(process.pid))
             time.sleep(EVERY_S)
+        if process.returncode:
+            raise SystemExit(f"the backfill ended with exit code {process.returncode}")
         said.seek(0)
         told = json.loads(said.read())
-    if process.returncode:
-        raise SystemExit(f"the backfill ended with exit code {process.returncode}")
     return {
         "rows_per_s": _working_rate(out, told["counts"]["rows"]),
         "rows_per_s_with_start": told["counts"]["rows"] / (time.monotonic() - began),
@@ -103,8 +103,12 @@ def main() -> None:
     parser.add_argument(
         "--scale", type=float, default=1.0, help="multiplies the rows; below 1 nothing is recorded"
     )
-    scale = parser.parse_args().scale
-    bundle = build_demo_bundle(cache_folder() / "bundles")
+    parser.add_argument(
+        "--bundle", type=Path, help="any bundle, for no model is run; by default the demo's, made if need be"
+    )
+    arguments = parser.parse_args()
+    scale = arguments.scale
+    bundle = arguments.bundle or build_demo_bundle(cache_folder() / "bundles")
     with tempfile.TemporaryDirectory() as folder:
         here, n = Path(folder), int(ROWS * scale)
         write_catalogue(here / "first.parquet", n)

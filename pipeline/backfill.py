@@ -18,14 +18,14 @@ from typing import Any
 
 import ray
 from ray.data import ActorPoolStrategy, Dataset
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
 from actors.errors import ActorError
 from pipeline import ray_data, startup
 from pipeline.bulk import prepare, run, score, write
 from pipeline.bulk.files import Survey, survey
 from pipeline.bulk.known import Known
-from pipeline.bulk.parts import Ceilings, Stretch, without
+from pipeline.bulk.parts import Ceilings, Stretch, first, without
 from pipeline.bulk.previous import read_previous
 from pipeline.bulk.store import Store
 from pipeline.bulk.tenure import held
@@ -33,7 +33,7 @@ from pipeline.bulk.write import Done
 from pipeline.bundles import pin
 from pipeline.candidate_files import Columns
 from pipeline.codec.verdict import VerdictContext
-from pipeline.errors import BackfillEnded, BackfillRefused, SettingsError, SluiceError
+from pipeline.errors import BackfillEnded, BackfillRefused, SettingsError, SluiceError, TransientError
 from pipeline.kafka import topics
 from pipeline.prepare import load_class
 from pipeline.records import Mode
@@ -41,6 +41,8 @@ from pipeline.runner import RETRY, Items, Stage, rows, start_ray
 from pipeline.score import verdict_context
 from pipeline.settings import Settings
 
+_SUSPECTS = 4
+"""Parts for each replica that may have been handed out when one died for the second time; two are with it."""
 _ONE_BY_ONE: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow", **RETRY}
 
 OnProgress = Callable[[int, int], None]
@@ -76,8 +78,18 @@ class Job:
     """Where verdicts are sent besides."""
 
 
-def flow(stretches: Sequence[Stretch], job: Job, known: ray.ObjectRef) -> Dataset:
-    """The whole backfill, not yet started; its rows are `Done`s."""
+def flow(stretches: Sequence[Stretch], job: Job, known: ray.ObjectRef, *, apart: bool = False) -> Dataset:
+    """The whole backfill, not yet started.
+
+    Args:
+        stretches: What there is to do.
+        job: What the stages need to know.
+        known: What need not be scored.
+        apart: Score in processes that may die, see `bulk.apart`.
+
+    Returns:
+        The flow; its rows are `Done`s.
+    """
     pool = job.settings.pool
     source = ray.data.read_datasource(Items(partial(iter, stretches)), num_cpus=0, override_num_blocks=1)
     prepared = source.map_batches(
@@ -89,7 +101,7 @@ def flow(stretches: Sequence[Stretch], job: Job, known: ray.ObjectRef) -> Datase
     )
     scored = prepared.map_batches(
         Stage,
-        fn_constructor_args=(partial(score.build, job.settings, job.context),),
+        fn_constructor_args=(partial(score.build, job.settings, job.context, apart=apart),),
         compute=ActorPoolStrategy(
             min_size=pool.min_replicas, max_size=pool.max_replicas, max_tasks_in_flight_per_actor=2
         ),
@@ -157,6 +169,8 @@ def backfill(
 
 def _opened(source: str, folder: str) -> Store:
     store = Store(folder)
+    if store.folder is not None and store.folder.is_file():
+        raise BackfillRefused(folder, "is a file; name a folder")
     if Store(source.rstrip("*")).holds(folder):
         raise BackfillRefused(
             folder, f"lies within the input {source}: its files would be read as candidates"
@@ -188,12 +202,14 @@ def _work(found: Survey, done: list[Done], job: Job, known: Known, *, on_progres
 def _done(stretches: Sequence[Stretch], job: Job, known: Known) -> Iterator[Done]:
     """Run the flow; each part as it is done. Ray ends with it, however it ends."""
     before = signal.getsignal(signal.SIGTERM)
-    start_ray(job.settings)
+    try:
+        start_ray(job.settings)
+    except Exception as error:  # Ray has no narrower one for a node that is slow to start
+        raise TransientError("starting Ray", " ".join(str(error).split())) from error
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C; ray.init had replaced it
     ray_data.adopt()
     try:
-        for item in rows(flow(stretches, job, ray.put(known))):
-            yield pickle.loads(item)
+        yield from _whatever_dies(stretches, job, ray.put(known))
     except RayError as error:
         raise _ours(error, job.folder) from error
     finally:
@@ -201,16 +217,43 @@ def _done(stretches: Sequence[Stretch], job: Job, known: Known) -> Iterator[Done
         signal.signal(signal.SIGTERM, before)
 
 
+def _whatever_dies(stretches: Sequence[Stretch], job: Job, known: ray.ObjectRef) -> Iterator[Done]:
+    """Run the flow until all is done; what a replica may have died of, it scores apart."""
+    rest, apart = list(stretches), False
+    while rest:
+        done = set()
+        chosen = first(rest, _SUSPECTS * job.settings.pool.max_replicas) if apart else rest
+        try:
+            for item in rows(flow(chosen, job, known, apart=apart)):
+                part: Done = pickle.loads(item)
+                done.add(part.number)
+                yield part
+        except RayError as error:
+            if apart or isinstance(error, RayTaskError):  # then something was raised, and nobody died
+                raise
+            apart = True
+        else:
+            if not apart:
+                return
+            apart = False
+        rest = without(rest, frozenset(done))
+
+
 def _ours(error: BaseException, folder: str) -> Exception:
-    """What a stage raised; it comes wrapped, once by Ray and once by Ray Data."""
-    inner = error
-    while (wrapped := getattr(inner, "cause", None) or inner.__cause__) is not None:
-        inner = wrapped
-    if isinstance(inner, SluiceError | ActorError):
-        return inner
+    """What a stage raised, where it is an error of ours; otherwise one that tells of it."""
+    for inner in _unwrapped(error):
+        if isinstance(inner, SluiceError | ActorError):
+            return inner
     # Its first line says what happened; what comes after are Ray's stacks, or its advice.
     reason = str(inner).strip().partition("\n")[0]
     return BackfillEnded(folder, f"{type(inner).__name__}: {reason}")
+
+
+def _unwrapped(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it wraps, the innermost last: Ray wraps what is raised, and so does Ray Data."""
+    while error is not None:
+        yield error
+        error = getattr(error, "cause", None) or error.__cause__
 
 
 def _prepare(job: Job, known: ray.ObjectRef) -> prepare.Prepare:

@@ -147,7 +147,7 @@ class Replicas:
                 logging_config=_QUIET,
             )
             (self._handle,) = serve.run_many([target], wait_for_applications_running=False)
-        except (ConnectionError, RuntimeError, ValueError, RayError, RayServeException) as error:
+        except Exception as error:  # Ray raises nothing narrower where it does not start
             raise DoorFailed(f"nothing can be deployed: {_last_line(error)}") from error
 
     def remove(self) -> None:
@@ -168,8 +168,9 @@ async def _answer(response: DeploymentResponse) -> Any:  # noqa: ANN401 - whatev
 
 
 def _last_line(error: Exception) -> str:
-    """What happened; what comes before it is Ray's own stack, over several processes."""
-    return f"{type(error).__name__}: {str(error).strip().rpartition(chr(10))[2]}"
+    """What happened; what comes before it is Ray's own stack, over several processes, and after it its advice."""
+    happened = str(error).strip().rpartition("\n")[2].partition(". ")[0]
+    return f"{type(error).__name__}: {happened}"
 
 
 def run(settings: ServeSettings, bundle: Bundle, *, token: str | None) -> None:
@@ -234,7 +235,10 @@ async def _until_stopped(
 
 
 def _in_thread(work: Callable[[], None]) -> asyncio.Future[None]:
-    """Do it in a thread that the process does not wait for when it ends: Ray waits long for a cluster."""
+    """Do it in a thread that the process does not wait for when it ends: Ray waits long for a cluster.
+
+    The thread stays: Linux ends what Ray has started on this machine with the thread that started it.
+    """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
 
@@ -245,6 +249,7 @@ def _in_thread(work: Callable[[], None]) -> asyncio.Future[None]:
             loop.call_soon_threadsafe(done.set_exception, error)
         else:
             loop.call_soon_threadsafe(done.set_result, None)
+            threading.Event().wait()
 
     threading.Thread(target=do, name="deploy", daemon=True).start()
     return done
@@ -272,8 +277,14 @@ class _Server(uvicorn.Server):
 
 
 def _server(application: FastAPI) -> _Server:
-    return _Server(
-        uvicorn.Config(
-            application, log_config=None, access_log=False, server_header=False, lifespan="off", ws="none"
-        )
+    config = uvicorn.Config(
+        application,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        ws="none",
+        timeout_keep_alive=75,  # longer than load balancers keep theirs, which would meet a closed one
+        timeout_graceful_shutdown=2,  # what was accepted was waited for before
     )
+    return _Server(config)

@@ -142,7 +142,7 @@ def build(settings: Settings) -> Score:
         scorer,
         scorer.bundle,
         settings.limits.to_codec(),
-        trial=Trial(partial(_open_trial, settings), limit_s=_TRIAL_SHARE * settings.execution.hang_s),
+        trial=Trial(partial(open_scoring, settings), limit_s=_TRIAL_SHARE * settings.execution.hang_s),
         run=settings.gate.run,
         batch_verdicts=settings.publish.batch_verdicts,
         emit_pass=settings.topics.pass_ is not None,
@@ -171,8 +171,15 @@ def open_scorer(settings: Settings) -> Any:  # noqa: ANN401 - a class that the s
     return open_with(opener, settings.bundle)
 
 
-def _open_trial(settings: Settings) -> Callable[[Tokens], Scores]:
-    """What a trial does, in its process."""
+def open_scoring(settings: Settings) -> Callable[[Tokens], Scores]:
+    """What a trial does, in its process: it opens the scorer that the settings name, and scores.
+
+    Args:
+        settings: Of the gate.
+
+    Returns:
+        Scores pairs, in order.
+    """
     scorer: ScoresPairs = open_scorer(settings)
     return scorer.score
 

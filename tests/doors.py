@@ -1,4 +1,4 @@
-"""Real online doors for tests and benchmarks: `sluice serve` as a process."""
+"""Real online doors for tests: `sluice serve` as a process."""
 
 from __future__ import annotations
 

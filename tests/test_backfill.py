@@ -18,8 +18,8 @@ import pytest
 from actors.bundle import Bundle
 from actors.policy import ActionCode
 from actors.scorer import Preparer, Scorer
-from tests.bulk.backfills import catalogue, content, rejects, verdicts
-from tests.fakes import GatedScorer, stand_in_bundle
+from tests.bulk.backfills import Backfill, catalogue, content, rejects, verdicts
+from tests.fakes import GatedScorer, PoisonScorer, stand_in_bundle
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -119,19 +119,20 @@ def test_after_kill_9_only_what_is_not_done_is_done_and_the_rows_are_the_same(
     out, _ = ended(start(ray_address, bundle, [*call, "--json"], *sets))
     told = json.loads(out)
     assert told["cost"]["last_session"]["n_parts_before"] == 3
-    whole = [source, tmp_path / "whole", *AS_MAPPED]
-    ended(start(ray_address, bundle, whole, *sets))
+    Backfill(source, tmp_path / "whole", bundle, part_rows=20).work()
     assert content(tmp_path / "out") == content(tmp_path / "whole")
     assert told["counts"]["rows"] == len(PRICES) == len(verdicts(tmp_path / "out"))
 
 
-def test_ctrl_c_leaves_a_folder_that_can_go_on(ray_address: str, bundle: Bundle, tmp_path: Path) -> None:
+def test_what_is_stopped_leaves_a_folder_that_can_go_on(
+    ray_address: str, bundle: Bundle, tmp_path: Path
+) -> None:
     source = catalogue(tmp_path / "items.parquet", PRICES, row_group_size=20)
     call = [source, tmp_path / "out", *AS_MAPPED]
     sets = (*ARITHMETIC, "backfill.part_rows=20")
     process = start(ray_address, bundle, call, *sets)
     until(lambda: len(list((tmp_path / "out" / "parts").glob("*.json"))) == 3, process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)  # Ctrl-C is the same, where a shell lets it through
     _, err = ended(process, exit_code=1)
     assert "interrupted; what is done is kept in" in err
     open_gate(bundle)
@@ -147,3 +148,16 @@ def test_a_scorer_that_can_score_nothing_ends_it_in_one_line(
     _, err = ended(start(ray_address, bundle, [source, tmp_path / "out", *AS_MAPPED], *sets), exit_code=70)
     assert "the device gave up" in err.splitlines()[-1]
     assert not (tmp_path / "out" / "rejects").exists(), "a broken scorer blames no row"
+
+
+def test_a_pair_that_ends_its_replica_is_rejected_alone(
+    ray_address: str, bundle: Bundle, tmp_path: Path
+) -> None:
+    """One second death used to be the end, and `--resume` died of the same pair."""
+    prices = [*range(20), PoisonScorer.IS_KILLED, *range(20)]
+    source = catalogue(tmp_path / "items.parquet", prices, row_group_size=10)
+    sets = (ARITHMETIC[0], "pool.scorer=tests.fakes:PoisonScorer", "backfill.part_rows=4")
+    ended(start(ray_address, bundle, [source, tmp_path / "out", *AS_MAPPED], *sets))
+    ((row, reason),) = [(one["source_row"], one["reason"]) for one in rejects(tmp_path / "out")]
+    assert (row, reason) == (20, "scoring_failed")
+    assert len(verdicts(tmp_path / "out")) == 40

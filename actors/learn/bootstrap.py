@@ -61,7 +61,7 @@ class Estimate:
     def __str__(self) -> str:
         if self.value is None:
             return "undefined"
-        if self.low is None or self.high is None:
+        if self.low is None or self.high is None or self.low == self.high:  # all draws alike tell of no doubt
             return f"{self.value:.3f}"
         mark = "~" if self.approximate else ""
         return f"{self.value:.3f} [{mark}{self.low:.3f}, {mark}{self.high:.3f}]"

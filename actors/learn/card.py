@@ -7,8 +7,11 @@ stand apart from what is promised; and that a bundle which promises nothing says
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+import numpy as np
 
 from actors.bundle import PLOT_FILES
 from actors.learn.bootstrap import ENOUGH_CLUSTERS, LEVEL, Estimate
@@ -25,10 +28,11 @@ _PURPOSE = {
     Role.TEST: "it judged the bundle, and nothing else",
 }
 _CAPTIONS = (
-    "Found against stated probability, a tenth of the pairs to a point: right on the diagonal.",
+    "Found against stated probability, equally many pairs to a point: right on the diagonal.",
     "Logits of severe pairs and of others, with the thresholds.",
-    "Precision of prune against the share pruned, if the threshold were moved: an estimate.",
+    "Precision of prune, capped, against the share pruned, if the threshold were moved: an estimate.",
 )
+_MARKS = re.compile(r"([\\`*_\[\]<>|])")
 _MOST_JUDGES = 5
 _BY_SEGMENT = ("auc", "share_prune", "precision_capped", "severe_pass")
 
@@ -80,24 +84,58 @@ def _promise(manifest: Manifest) -> str:
         said = "# NOTHING IS PROMISED\n\nThis bundle prunes, and no precision was proven for its threshold."
     else:
         said = "# NOTHING IS PROMISED, AND NOTHING IS PRUNED\n\nNo threshold could be proven, so that none prunes."
-    needed = evidence.get("clusters_needed", {})
-    if policy.guarantee is None and needed:
-        said += (
-            f" A promise of {evidence['target']:g} at {evidence['confidence']:g} takes at least "
-            f"{needed['without_error']} labelled clusters full of prunes without a single error; there were "
-            f"{evidence['n_clusters']} labelled clusters."
-        )
-    return f"{said}\n\nThe thresholds rest on this: {_plain(policy.rests_on)}.\n\n{_thresholds(manifest)}"
+    if policy.guarantee is None and "clusters_needed" in evidence:
+        said += _lacking(evidence)
+    return (
+        f"{said}\n\nThe thresholds rest on this: {_plain(policy.rests_on)}.\n\n"
+        f"{_thresholds(manifest)}{_severe(manifest.metrics)}"
+    )
+
+
+def _lacking(evidence: Mapping[str, Any]) -> str:
+    """What it would take to promise what was asked for: of `threshold.Decision`."""
+    needed = evidence["clusters_needed"]
+    others = "".join(
+        f", or {n} if the precision is truly {name.removeprefix('at_precision_')}"
+        for name, n in needed.items()
+        if name.startswith("at_precision_") and n is not None
+    )
+    trials = evidence.get("trials")
+    held = f", {trials[0]['n_clusters']} with prunes at the strictest threshold tried" if trials else ""
+    return (
+        f" A promise of {evidence['target']:g} at {evidence['confidence']:g} takes at least "
+        f"{needed['without_error']} labelled clusters full of prunes without a single error{others}; there were "
+        f"{evidence['n_clusters']} labelled clusters{held}."
+    )
+
+
+def _severe(metrics: Mapping[str, Any]) -> str:
+    """What becomes of what should be stopped: whoever prunes nothing must not look perfect."""
+    figures = metrics.get("figures", {})
+    if "severe_pass" not in figures:
+        return ""
+    pruned, reviewed, passed = (_shown(figures[f"severe_{action}"]) for action in ("prune", "review", "pass"))
+    return (
+        f"\n\nOf the severe pairs of the role test, a share of {pruned} is pruned, {reviewed} goes to review and "
+        f"**{passed} passes unseen**: estimates."
+    )
 
 
 def _thresholds(manifest: Manifest) -> str:
     policy = manifest.policy
     shares = (policy.evidence or {}).get("traffic_shares", {})
     rows = [
-        (action, _number(threshold), "" if action not in shares else f"{shares[action]:.2%} (estimate)")
+        (
+            action,
+            _number(threshold),
+            f"{manifest.calibration.relevance(np.array([threshold]))[0]:.3f}"
+            if math.isfinite(threshold)
+            else "",
+            "" if action not in shares else f"{shares[action]:.2%} (estimate)",
+        )
         for action, threshold in (("prune", policy.prune), ("review", policy.review), ("pass", -math.inf))
     ]
-    return _table(("action", "logit from", "expected share of traffic"), rows)
+    return _table(("action", "logit from", "relevance at most", "expected share of traffic"), rows)
 
 
 def _meaning(manifest: Manifest) -> str:
@@ -130,16 +168,18 @@ def _use(manifest: Manifest) -> str:
 
 
 def _labels(manifest: Manifest) -> str:
-    said = f"## Labels\n\n{_plain(manifest.origin)}"
+    said = f"## Labels\n\n{_plain(manifest.origin)}."
     counts = [
-        (role, f"{count.n_pairs:,}", f"{count.n_severe:,}", f"{count.n_clusters:,}", _purpose(role))
+        (_plain(role), f"{count.n_pairs:,}", f"{count.n_severe:,}", f"{count.n_clusters:,}", _purpose(role))
         for role, count in manifest.roles.items()
     ]
     if counts:
         said += "\n\nRoles are disjoint by cluster of alike queries.\n\n"
         said += _table(("role", "pairs", "severe", "clusters", "what for"), counts)
     if manifest.data:
-        said += "\n\n" + _table(("file", "digest"), [(name, f"`{of}`") for name, of in manifest.data.items()])
+        said += "\n\n" + _table(
+            ("file", "digest"), [(_plain(name), _code(of)) for name, of in manifest.data.items()]
+        )
     return said
 
 
@@ -157,7 +197,7 @@ def _training(told: Mapping[str, Any]) -> str:
     if "recipe" in told:
         base = told["base"] if isinstance(told["base"], str) else ", ".join(told["base"].values())
         said += (
-            f"\n\nBase: `{_plain(base)}`; teacher: {told['teacher']['kind']}; recipe, teacher and augmentation in "
+            f"\n\nBase: {_code(base)}; teacher: {told['teacher']['kind']}; recipe, teacher and augmentation in "
             "full are in `sluice.json`, under `metrics.training`."
         )
     left_out = [name or "one without a name" for name in told.get("judges_left_out", {})]
@@ -179,7 +219,7 @@ def _student(told: Mapping[str, Any]) -> str:
     return (
         "## What distillation cost\n\n"
         f"{told['parameters']:,} parameters of the teacher's {told['parameters_of_teacher']:,}; teacher "
-        f"`{_plain(told['teacher'])}`. This bundle's figures less the teacher's, on {told['n_pairs']:,} equal "
+        f"{_code(told['teacher'])}. This bundle's figures less the teacher's, on {told['n_pairs']:,} equal "
         "pairs:\n\n" + _table(("what", "difference [interval]"), rows)
     )
 
@@ -196,9 +236,11 @@ def _measured(metrics: Mapping[str, Any]) -> str:
     return (
         "## Measured on the role test\n\n"
         f"{metrics['n_pairs']:,} pairs, {metrics['n_severe']:,} of them severe, in {metrics['n_clusters']:,} "
-        f"clusters. Estimates, with intervals of {LEVEL:.0%} over drawn clusters{_approximate(metrics)}. "
+        f"clusters. Estimates, with intervals of {LEVEL:.0%} over drawn clusters{_approximate(metrics)}. AUC is "
+        "the chance that a severe pair gets a worse score than another one; 0.5 is a coin's. "
         + (
-            f"Where precision is capped, at most {metrics['cap']} prunes of a cluster count.\n\n"
+            f"Where precision is capped, at most {metrics['cap']} prunes of a cluster count. A figure without an "
+            "interval is one of which the draws say nothing: too few define it, or all are alike.\n\n"
             if acted
             else "Measured before these thresholds were set: what depends on them is left out.\n\n"
         )
@@ -218,7 +260,10 @@ def _calibration(manifest: Manifest) -> str:
         (TITLES["expected_calibration_error"], f"{found['expected_calibration_error']:.3f} (a point)")
     )
     kind = manifest.calibration.to_json()["kind"]
-    return f"## Calibration\n\nThe map is {kind}.\n\n" + _table(("what", "value [interval]"), rows)
+    return (
+        f"## Calibration\n\nThe map is of the kind {kind}. A slope of 1 and an intercept of 0 are right; with a "
+        "slope below 1 the probabilities are too extreme.\n\n" + _table(("what", "value [interval]"), rows)
+    )
 
 
 def _segments(metrics: Mapping[str, Any]) -> str:
@@ -227,7 +272,7 @@ def _segments(metrics: Mapping[str, Any]) -> str:
         return ""
     rows = [
         (
-            name or "(none)",
+            _plain(name) or "(none)",
             f"{part['n_pairs']:,}",
             f"{part['n_severe']:,}",
             f"{part['n_clusters']:,}",
@@ -287,14 +332,19 @@ def _number(threshold: float) -> str:
 
 
 def _fields(names: Iterable[str]) -> str:
-    return ", ".join(f"`{_plain(name)}`" for name in names)
+    return ", ".join(map(_code, names))
 
 
 def _plain(text: str) -> str:
-    """A text that cannot end its line or its cell."""
-    return " ".join(text.split()).replace("|", "\\|")
+    """A text that cannot end its line or its cell, and that is shown as it is: no link, picture or mark-up."""
+    return _MARKS.sub(r"\\\1", " ".join(text.split()))
+
+
+def _code(text: str) -> str:
+    """A text as code, which cannot end it or its cell."""
+    return "`" + " ".join(text.split()).replace("`", "'").replace("|", "\\|") + "`"
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join("| " + " | ".join(_plain(cell) for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(" ".join(cell.split()) for cell in line) + " |" for line in lines)

@@ -55,7 +55,7 @@ class Lesson:
     pairs: Taught
     """At least one."""
     held_out: Taught
-    """Of the role `dev`, perhaps none."""
+    """Of the role `dev`, perhaps none: of a bundle, only what it did not learn from."""
     prior: Prior
     """What of it the words of a pair say."""
 

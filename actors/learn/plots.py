@@ -44,7 +44,7 @@ def reliability_plot(bins: Sequence[Bin]) -> bytes:
     figure, axes = _axes("stated probability of a severe violation", "share found severe")
     stated = np.array([one.stated for one in bins])
     found, low, high = _ends([one.found for one in bins])
-    most = min(1.0, 1.1 * float(np.nanmax([stated, found, high])) + 0.01)
+    most = _most(stated, found, high)
     axes.plot([0, most], [0, most], color=_LINE, linestyle="--", linewidth=1, label="as stated")
     axes.vlines(stated, low, high, color=_OTHER, linewidth=1.2, clip_on=False)
     said = f"equally many pairs each, {_interval([one.found for one in bins])}"
@@ -152,7 +152,7 @@ def shares_plot(shares: Mapping[str, Estimate], what: str) -> bytes:
     names = [_drawable(name) for name in shares]
     axes.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlim(0, 1)
+    axes.set_xlim(0, _most(*_ends([*shares.values()])))
     return _png(figure)
 
 
@@ -178,6 +178,11 @@ def _ends(estimates: Sequence[Estimate]) -> tuple[NDArray[np.float64], ...]:
     """Values, lower ends and upper ends, float64 `[n]` each; NaN where there is none."""
     rows = [(one.value, one.low, one.high) for one in estimates]
     return tuple(np.array(rows, np.float64).T)
+
+
+def _most(*columns: NDArray[np.float64]) -> float:
+    """Where an axis of shares ends, so that the largest of them is seen well."""
+    return min(1.0, 1.1 * float(np.nanmax(np.concatenate(columns), initial=0.0)) + 0.01)
 
 
 def _interval(estimates: Sequence[Estimate]) -> str:

@@ -92,11 +92,11 @@ class Augmentation:
     The counts do nothing where the teacher is a file; without a teacher none is above that of the labelled pairs.
     """
 
-    mismatches: int = 14_000
+    mismatches: int = 7_000
     """Queries with documents that were meant for others."""
-    pseudo_queries: int = 14_000
+    pseudo_queries: int = 7_000
     """Pairs with a query made from a document's words; none without a teacher, as nobody says what is severe."""
-    exclusions: int = 2_000
+    exclusions: int = 1_000
     """Pairs with a query that excludes something, in both polarities."""
     dropped_fields: float = 0.0
     """Chance of each field of a document to be left out where labels are learned; what is imitated stays whole."""

@@ -124,7 +124,31 @@ def without(stretches: Iterable[Stretch], done: frozenset[int]) -> list[Stretch]
         done: Parts that are done, by number.
 
     Returns:
-        The stretches that have another part, told which to skip.
+        The stretches that have another wanted part, told which to skip besides.
     """
-    rest = [replace(one, skipped=done.intersection(part.number for part in one.parts)) for one in stretches]
+    rest = [
+        replace(one, skipped=one.skipped | done.intersection(part.number for part in one.parts))
+        for one in stretches
+    ]
     return [one for one in rest if one.wanted]
+
+
+def first(stretches: Iterable[Stretch], n: int) -> list[Stretch]:
+    """What is to be done first.
+
+    Args:
+        stretches: In order.
+        n: How many parts.
+
+    Returns:
+        As many stretches as it takes; of the last, no more parts are wanted.
+    """
+    taken = []
+    for stretch in stretches:
+        wanted = stretch.wanted
+        others = frozenset(part.number for part in wanted[n:])
+        taken.append(replace(stretch, skipped=stretch.skipped | others))
+        n -= len(wanted)
+        if n <= 0:
+            break
+    return taken

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from actors.scorer import Scores, ScoresPairs
 from actors.tokens import Tokens
 from pipeline.bearing import Bearing, joined
+from pipeline.bulk.apart import Apart
 from pipeline.bulk.parts import Part
 from pipeline.bulk.prepare import Prepared
 from pipeline.bulk.verdicts import reject_table
@@ -24,8 +26,9 @@ from pipeline.codec import Origins, finite, not_finite
 from pipeline.codec.verdict import VerdictContext, VerdictRows
 from pipeline.errors import InvariantBroken
 from pipeline.records import Reason
-from pipeline.score import explained, open_scorer
+from pipeline.score import explained, open_scorer, open_scoring
 from pipeline.settings import Settings
+from pipeline.trial import Trial
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,12 +97,13 @@ class Score:
         )
 
 
-def build(settings: Settings, context: VerdictContext) -> Score:
+def build(settings: Settings, context: VerdictContext, *, apart: bool = False) -> Score:
     """Score as the settings describe it; loads the model.
 
     Args:
         settings: Of the gate.
         context: What the verdicts have in common.
+        apart: Score in a process of its own, because something ended a replica.
 
     Returns:
         The stage, ready to score.
@@ -107,7 +111,11 @@ def build(settings: Settings, context: VerdictContext) -> Score:
     Raises:
         BundleRefused: The bundle, or the device, must not be used.
     """
-    return Score(open_scorer(settings), context)
+    if not apart:
+        return Score(open_scorer(settings), context)
+    longest_s = settings.execution.hang_s
+    trial = Trial(partial(open_scoring, settings), limit_s=longest_s, item_s=longest_s)
+    return Score(Apart(trial), context)
 
 
 def _in_order(origins: Origins, scores: Scores) -> NDArray[np.intp]:

@@ -38,7 +38,10 @@ if TYPE_CHECKING:
 
 EXIT_DIFFERENT = 1
 _MOST_LINES = 12
-_MOST_CHARS = 80
+_MOST_CHARS = 60
+"""Of two values on one line."""
+_LONGEST = 300
+"""Characters that are shown of a value."""
 
 app = typer.Typer(name="bundle", help="The bundle that a gate scores with.", no_args_is_help=True)
 
@@ -245,6 +248,7 @@ def _facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
     yield "promise", str(policy.guarantee or "none")
     yield "prune", _from(manifest, policy.prune)
     yield "review", _from(manifest, policy.review)
+    yield from _expected(policy.evidence or {})
     yield "rests on", policy.rests_on
     yield (
         "rubric",
@@ -253,10 +257,30 @@ def _facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
     yield "computed as", str(manifest.serving)
     yield "longest pair", f"{manifest.max_tokens} tokens"
     yield "labels from", manifest.origin
+    let_pass = manifest.metrics.get("training", {}).get("accepted")
+    if let_pass:
+        yield "problems of the labels that were let pass", ", ".join(let_pass)
     for name, digest in manifest.data.items():
         yield "label file", f"{name} {digest}"
     yield "code", manifest.code or "not known"
     yield "files", ", ".join(manifest.files)
+
+
+def _expected(evidence: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What `Decision.to_json` says of traffic, and of labels that are lacking."""
+    shares = evidence.get("traffic_shares")
+    if shares:
+        yield (
+            "expected",
+            ", ".join(f"{action} {share:.2%}" for action, share in shares.items()) + " of traffic",
+        )
+    needed = evidence.get("clusters_needed")
+    if needed and not evidence.get("promised", True):
+        yield (
+            "lacking",
+            f"{evidence['target']:g} at {evidence['confidence']:g} takes {needed['without_error']} labelled "
+            f"clusters full of prunes without an error, and {evidence['n_clusters']} were labelled",
+        )
 
 
 def _from(manifest: Manifest, threshold: float) -> str:
@@ -284,11 +308,19 @@ def _show_differences(found: list[Differing]) -> None:
     for part, facts in _by_part(found).items():
         console.print(part, style="bold")
         for what, (one, other) in list(facts.items())[:_MOST_LINES]:
-            console.print(f"  {what}: {_brief(one)} -> {_brief(other)}", markup=False)
+            said = [_brief(value, never=part == "thresholds") for value in (one, other)]
+            if sum(map(len, said)) <= _MOST_CHARS:
+                console.print(f"  {what}: {' -> '.join(said)}", markup=False)
+            else:
+                console.print(f"  {what}:\n    {said[0]}\n -> {said[1]}", markup=False)
         if len(facts) > _MOST_LINES:
             console.print(f"  and {len(facts) - _MOST_LINES} more: --json has all")
 
 
-def _brief(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _MOST_CHARS else text[: _MOST_CHARS - 1] + "…"
+def _brief(value: object, *, never: bool) -> str:
+    """A value on a line; a threshold that is never reached is null in the manifest."""
+    if never and value is None:
+        return "never"
+    plain = isinstance(value, str) and value == value.strip() != ""
+    text = str(value) if plain else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

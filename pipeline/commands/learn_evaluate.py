@@ -98,7 +98,10 @@ def _show(report: Report) -> None:
         console.print(f"{one.bundle.path}: {one.bundle.digest}{trusted}", markup=False)
     if report.n_left_out:
         console.print(f"{report.n_left_out:,} pairs were left out: the other bundle has used them.")
-    table = _table("estimates", "what", *(one.bundle.path.name for one in both))
+    names = [one.bundle.path.name for one in both]
+    if len(set(names)) < len(names):
+        names = [str(one.bundle.path) for one in both]
+    table = _table("estimates", "what", *names)
     columns = [_figures(one.evaluation) for one in both]
     for name in columns[0]:
         table.add_row(TITLES[name], *(escape(figures[name]) for figures in columns))
@@ -111,9 +114,10 @@ def _show(report: Report) -> None:
 
 def _differences(found: Mapping[str, Difference]) -> Table:
     table = _table("the first less the second, on equal pairs and draws", "what", "difference", "p")
-    for name, one in found.items():
-        p = "" if one.p is None else f"{one.p:.3f}"
-        table.add_row(TITLES[name], escape(str(one)), p)
+    for name, title in TITLES.items():
+        if name in found:
+            p = found[name].p
+            table.add_row(title, escape(str(found[name])), "" if p is None else f"{p:.3f}")
     return table
 
 
@@ -132,12 +136,18 @@ def _figures(evaluation: Evaluation) -> dict[str, str]:
 
 
 def _segments(parts: Mapping[str, Evaluation]) -> Table:
-    heads = (*(TITLES[name] for name in _BY_SEGMENT), TITLES["brier"])
-    table = _table("by segment: described, not promised", "segment", "pairs", "clusters", *heads)
+    """A figure to a line: beside each other they would not fit on a terminal."""
+    table = Table(title="by segment: described, not promised")
+    table.add_column("segment", overflow="fold")
+    table.add_column("what")
+    table.add_column(escape("value [interval]"), justify="right")
     for name, part in parts.items():
-        figures = [str(part.figures[figure]) for figure in _BY_SEGMENT]
-        cells = (f"{part.n_pairs:,}", f"{part.n_clusters:,}", *figures, str(part.reliability.brier))
-        table.add_row(escape(name or "(none)"), *(escape(cell) for cell in cells))
+        figures = {TITLES[figure]: str(part.figures[figure]) for figure in _BY_SEGMENT}
+        figures |= {TITLES["brier"]: str(part.reliability.brier)}
+        table.add_row(escape(name or "(none)"), "pairs, clusters", f"{part.n_pairs:,}, {part.n_clusters:,}")
+        for title, said in figures.items():
+            table.add_row("", title, escape(said))
+        table.add_section()
     return table
 
 

@@ -46,6 +46,7 @@ Done = TypeVar("Done")
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": shapes.ErrorAnswer, "description": "Not JSON, or a repeated key."},
     401: {"model": shapes.ErrorAnswer, "description": "No bearer token, or another one."},
+    408: {"model": shapes.ErrorAnswer, "description": "The body did not arrive in time."},
     413: {"model": shapes.ErrorAnswer, "description": "The body is too large."},
     422: {"model": shapes.ErrorAnswer, "description": "Not of this shape, or too many candidates."},
     429: {"model": shapes.ErrorAnswer, "description": "Too much waits; see Retry-After."},
@@ -70,6 +71,7 @@ def app(service: Service, *, token: str | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        redirect_slashes=False,
     )
     guarded = [Depends(_Guard(token))]
     doors.include_router(_open_routes(service))
@@ -187,7 +189,7 @@ class _Routes:
         try:
             return shape.model_validate(parse_json(body))
         except InputError as problem:
-            raise Refusal(400, Kind.VALIDATION, f"the body is not JSON: {problem}") from problem
+            raise Refusal(400, Kind.VALIDATION, f"the body cannot be read: {problem.detail}") from problem
         except ValidationError as error:
             raise Refusal(422, Kind.VALIDATION, _first_problem(error)) from error
 
@@ -249,11 +251,13 @@ class _Watched:
 def _open_routes(service: Service) -> APIRouter:
     router = APIRouter()
 
+    @router.head("/healthz", include_in_schema=False)
     @router.get("/healthz", response_class=Response)
     async def healthz() -> Response:
         """200 while the door answers at all."""
         return _text(200, "alive")
 
+    @router.head("/readyz", include_in_schema=False)
     @router.get("/readyz", response_class=Response)
     async def readyz() -> Response:
         """200 while verdicts come; 503 with the reason while they do not."""

@@ -166,9 +166,9 @@ class Gatherer:
         return shares
 
     async def _go(self, shares: Sequence[_Share]) -> None:
-        tokens = _together([share.waiting.tokens.slice(share.start, share.stop) for share in shares])
         began = time.monotonic()
         try:
+            tokens = _together([share.waiting.tokens.slice(share.start, share.stop) for share in shares])
             scores, failures = await asyncio.get_running_loop().run_in_executor(
                 self._thread, self._score, tokens
             )

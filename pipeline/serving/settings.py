@@ -42,12 +42,12 @@ class Requests(Section):
     max_bytes: int = Field(default=8 << 20, ge=1 << 10)
     """Largest body; beyond it 413."""
     max_held_bytes: int = Field(default=256 << 20, ge=1 << 10)
-    """Bodies held at once; beyond it 429."""
+    """Of all bodies that are arriving at once; beyond it 429."""
     max_candidates: int = Field(default=1000, ge=1)
     """Most candidates, texts or documents in one request; beyond it 422."""
     max_chars: int = Field(default=MAX_CHARS, ge=1)
     """Most characters in one composed text; a candidate beyond it is rejected alone."""
-    deadline_s: float = Field(default=10.0, gt=0)
+    deadline_s: float = Field(default=30.0, gt=0)
     """A request without an answer after so long gets 504. Seconds."""
 
 
@@ -63,9 +63,9 @@ class Queue(Section):
 class Scaling(Section):
     """How Ray Serve sizes the pool between `pool.min_replicas` and `pool.max_replicas`."""
 
-    target_ongoing_requests: float = Field(default=1.0, gt=0)
-    """Requests in work or waiting, for each replica, that the pool is sized for. With `queue.max_wait_s` no more
-    than what a replica does in that time can wait: a target above it never adds one."""
+    target_ongoing_requests: float = Field(default=0.7, gt=0)
+    """Requests in work or waiting, for each replica, that the pool is sized for. Large ones come in one at a time
+    (`queue.max_wait_s`), so that a replica never has more than one: from 1 on, the target would never add one."""
     upscale_delay_s: float = Field(default=10.0, ge=0)
     """How long there must be too many before a replica is added. Seconds."""
     downscale_delay_s: float = Field(default=300.0, ge=0)

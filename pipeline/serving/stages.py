@@ -101,7 +101,9 @@ class Scoring:
     @property
     def broken(self) -> str | None:
         """Why it scores nothing any more; None while it does."""
-        return None if self._gatherer.broken is None else str(self._gatherer.broken)
+        if self._gatherer.broken is not None:
+            return str(self._gatherer.broken)
+        return "nothing is gathered any more" if self._running is not None and self._running.done() else None
 
     async def score(self, tokens: Tokens) -> Scored | Unavailable:
         """Score the pairs of one request, at least one, in whatever company."""

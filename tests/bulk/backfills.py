@@ -27,7 +27,7 @@ COLUMNS = Columns(("sku",), ("theme",), ("price",))
 
 def settings_of(bundle: Bundle, **backfill: object) -> Settings:
     pool = {"preparer": "tests.fakes:ArithmeticPreparer", "scorer": "tests.fakes:PoisonScorer"}
-    return Settings(bundle=str(bundle.path), pool=pool, backfill={"part_rows": 10, **backfill})
+    return Settings(bundle=str(bundle.path), pool=pool, backfill=backfill)
 
 
 def catalogue(path: Path, prices: Sequence[object], row_group_size: int = 25) -> Path:
@@ -44,8 +44,10 @@ def catalogue(path: Path, prices: Sequence[object], row_group_size: int = 25) ->
 class Backfill:
     """One run, which may be stopped after some of its parts."""
 
-    def __init__(self, source: Path, out: Path, bundle: Bundle, *, previous: Path | None = None) -> None:
-        self.settings = settings_of(bundle)
+    def __init__(
+        self, source: Path, out: Path, bundle: Bundle, *, previous: Path | None = None, part_rows: int = 10
+    ) -> None:
+        self.settings = settings_of(bundle, part_rows=part_rows)
         self.bundle = bundle
         self.store = Store(str(out))
         cut = self.settings.backfill

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.bulk.parts import Ceilings, Part, RowGroup, numbered, of_groups, without
+from pipeline.bulk.parts import Ceilings, Part, RowGroup, first, numbered, of_groups, without
 
 GROUPS = st.lists(st.builds(RowGroup, st.integers(0, 50), st.integers(0, 5_000)), max_size=12)
 
@@ -48,3 +48,12 @@ def test_what_is_done_is_read_over_or_left_out() -> None:
     assert [part.number for part in rest.parts] == [1, 2, 3]
     assert [part.number for part in rest.wanted] == [1, 3]
     assert not without(stretches, frozenset(range(4)))
+
+
+def test_the_first_parts_are_those_that_come_first_and_are_not_done() -> None:
+    rest = without(cut(30, 250, 120, rows=100), frozenset({0, 2}))
+    chosen = first(rest, 3)
+    assert [part.number for stretch in chosen for part in stretch.wanted] == [1, 3, 4]
+    left = without(rest, frozenset({1, 3, 4}))
+    assert [part.number for stretch in left for part in stretch.wanted] == [5]
+    assert [part.number for stretch in first(rest, 99) for part in stretch.wanted] == [1, 3, 4, 5]

@@ -71,6 +71,13 @@ def test_an_output_within_the_input_is_refused(tmp_path: Path, bundle: Bundle, s
         assert "lies within the input" in str(result.exception)
 
 
+def test_a_file_is_no_folder_to_write_to(tmp_path: Path, bundle: Bundle, source: Path) -> None:
+    (tmp_path / "out").touch()
+    result = run(source, tmp_path / "out", bundle.path)
+    assert isinstance(result.exception, BackfillRefused)
+    assert "out: is a file" in str(result.exception)
+
+
 def test_a_folder_of_something_else_gets_no_file_of_ours(
     tmp_path: Path, bundle: Bundle, source: Path
 ) -> None:

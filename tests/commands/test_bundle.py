@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -99,6 +100,37 @@ def test_a_bundle_is_shown_to_people(bundle, child):
     ):
         assert fact in said
     assert "none" in run("show", bundle.path).stdout
+
+
+def test_what_is_expected_and_lacking_is_shown(bundle, tmp_path):
+    evidence = {
+        "target": 0.95,
+        "confidence": 0.9,
+        "promised": False,
+        "n_clusters": 22,
+        "clusters_needed": {"without_error": 74},
+        "traffic_shares": {"prune": 0.0, "review": 0.05, "pass": 0.95},
+    }
+    nothing = Policy(math.inf, 0.5, "a test", evidence=evidence)
+    metrics = {"training": {"accepted": ["leakage"]}}
+    child = write_child(tmp_path / "timid", bundle, replace(bundle.manifest, policy=nothing, metrics=metrics))
+    said = run("show", child.path).stdout
+
+    assert "expected: prune 0.00%, review 5.00%, pass 95.00% of traffic" in said
+    assert "lacking: 0.95 at 0.9 takes 74 labelled clusters full of prunes" in said
+    assert "let pass: leakage" in said
+    assert "lacking" not in run("show", bundle.path).stdout
+
+
+def test_a_threshold_that_is_never_reached_and_long_texts_are_told_in_words(bundle, tmp_path):
+    manifest = bundle.manifest
+    blank = replace(manifest, template=replace(manifest.template, separator=" | "))
+    child = write_child(tmp_path / "timid", bundle, replace(blank, policy=Policy(math.inf, 0.5, "no " * 70)))
+    said = run("diff", bundle.path, child.path).stdout
+
+    assert " -> never" in said
+    assert '-> " | "' in said
+    assert f'\n -> "{"no " * 70}"\n' in said
 
 
 def test_a_bundle_is_shown_to_scripts_as_its_manifest(child):

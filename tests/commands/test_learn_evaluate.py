@@ -69,6 +69,18 @@ def test_segments_are_described_by_the_columns_of_the_settings(tmp_path, known):
     assert "(none)" in table
 
 
+def test_segments_fit_on_a_terminal(tmp_path, known):
+    """Ten columns of figures left three letters for each, on a terminal of 80."""
+    one, config = bundle(tmp_path), tmp_path / "train.yaml"
+    config.write_text(f"labels:\n  paths: [{known}]\n  columns: {{segment: part}}\n")
+    said = CliRunner(env={"COLUMNS": "80"}).invoke(app, ["evaluate", str(one.path), "-c", str(config)]).stdout
+    table = said[said.index("by segment") :]
+
+    assert "severe pairs passed" in table
+    assert "pairs, clusters" in table
+    assert "…" not in table
+
+
 def test_a_second_bundle_is_measured_on_the_same_pairs(tmp_path, known):
     timid = Policy(float("inf"), 0.0, "set by hand, for tests")
     one, other = bundle(tmp_path), bundle(tmp_path, "other", policy=timid)
@@ -83,6 +95,15 @@ def test_a_second_bundle_is_measured_on_the_same_pairs(tmp_path, known):
     table = run(*words).stdout
     assert "the first less the second" in table
     assert "1.000" in table
+
+
+def test_bundles_of_one_name_are_told_apart(tmp_path, known):
+    (tmp_path / "before").mkdir()
+    one, other = bundle(tmp_path, "same"), bundle(tmp_path / "before", "same")
+    table = run(one.path, known, "--against", other.path).stdout
+
+    assert str(one.path) in table[table.index("estimates") :]
+    assert str(other.path) in table[table.index("estimates") :]
 
 
 def test_bundles_that_do_not_say_the_same_are_not_compared(tmp_path, known):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from actors.learn.bootstrap import difference, differences, interval
+from actors.learn.metrics import share
 
 RNG = np.random.default_rng(5)
 
@@ -98,3 +99,13 @@ def test_one_cluster_has_a_value_and_no_interval():
 def test_no_rows_have_no_interval():
     with pytest.raises(ValueError, match="at least one row"):
         interval(mean_of(np.zeros(0)), np.zeros(0))
+
+
+def test_an_interval_in_which_all_draws_are_alike_is_not_shown():
+    """Ten right prunes of ten were shown as a precision of 1.000 [1.000, 1.000], as if that were certain."""
+    cluster = np.arange(60)
+    found = interval(share(np.ones(60, bool)), cluster)
+
+    assert (found.low, found.high) == (1, 1)
+    assert str(found) == "1.000"
+    assert "[" in str(interval(share(cluster > 30), cluster))

@@ -39,7 +39,8 @@ def test_no_promise_is_said_in_large_letters_with_what_it_would_take():
         "target": 0.95,
         "confidence": 0.95,
         "n_clusters": 22,
-        "clusters_needed": {"without_error": 74},
+        "clusters_needed": {"without_error": 74, "at_precision_0.99": 212},
+        "trials": [{"threshold": 3.0, "n_clusters": 9, "e_value": 0.2, "accepted": False}],
         "traffic_shares": {"prune": 0.0, "review": 0.05, "pass": 0.95},
     }
     nothing = Policy(prune=math.inf, review=1.0, rests_on="a test", evidence=evidence)
@@ -47,9 +48,34 @@ def test_no_promise_is_said_in_large_letters_with_what_it_would_take():
 
     assert "\n# NOTHING IS PROMISED, AND NOTHING IS PRUNED\n" in text
     assert "at least 74 labelled clusters" in text
-    assert "| review | 1.0000 | 5.00% (estimate) |" in text
+    assert "or 212 if the precision is truly 0.99; there were 22 labelled clusters, 9 with prunes" in text
+    assert "| prune | never |  | 0.00% (estimate) |" in text
+    assert "| review | 1.0000 | 0.269 | 5.00% (estimate) |" in text
     by_hand = card(replace(MANIFEST, policy=replace(PROMISED, guarantee=None)))
     assert "\n# NOTHING IS PROMISED\n" in by_hand
+
+
+def test_what_becomes_of_the_severe_is_said_beside_the_promise():
+    text = card(MANIFEST)
+    beginning = text[: text.index("## What the score means")]
+
+    assert f"**{MEASURED.figures['severe_pass']} passes unseen**" in beginning
+    assert f"a share of {MEASURED.figures['severe_prune']} is pruned" in beginning
+    assert "passes unseen" not in card(replace(MANIFEST, metrics={}))
+
+
+def test_what_strangers_named_is_no_mark_up():
+    """Segments come from the labels: one that was a picture was fetched by whoever read the card."""
+    evil = "![x](http://example.org/y.png) <b>`"
+    parts = {evil: MEASURED.to_json()["by_segment"]["toys | games"]}
+    found = replace(
+        MANIFEST, name=evil, data={evil: "sha256:abc"}, metrics=MEASURED.to_json() | {"by_segment": parts}
+    )
+    text = card(found)
+
+    assert text.count("!\\[x\\](http://example.org/y.png) \\<b\\>\\`") == 3
+    assert "\n# !\\[x" in text
+    assert "| ![x]" not in text
 
 
 def test_what_nobody_measured_is_not_in_it():

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
 
 from actors.bundle import Bundle
+from actors.scorer import Scores
+from actors.tokens import Tokens
 from pipeline.records import Candidates
 from pipeline.serving.service import Service
 from pipeline.serving.settings import ServeSettings
 from pipeline.serving.stages import Preparing, Scoring
 from pipeline.serving.values import Judged, Unavailable
+from tests.fakes import ArithmeticScorer
 
 ARITHMETIC = {"preparer": "tests.fakes:ArithmeticPreparer", "scorer": "tests.fakes:PoisonScorer"}
 
@@ -19,6 +22,16 @@ def settings_for(bundle: Bundle, **sections: dict[str, object]) -> ServeSettings
     """Settings with the arithmetic scorer, unless a test names the real one."""
     pool = ARITHMETIC | sections.pop("pool", {})
     return ServeSettings(bundle=str(bundle.path), pool=pool, **sections)
+
+
+class SleepingScorer(ArithmeticScorer):
+    """Takes as long as a device that does `PAIRS_PER_S`, and no processor."""
+
+    PAIRS_PER_S = 1000.0
+
+    def score(self, tokens: Tokens) -> Scores:
+        time.sleep(len(tokens) / self.PAIRS_PER_S)
+        return super().score(tokens)
 
 
 class LocalJudge:
@@ -59,9 +72,6 @@ class ScriptedJudge:
         return await self._behind.judge(candidates)
 
 
-Script = tuple[float | str | None, ...]
-
-
 def service_on(bundle: Bundle, *script: float | str | None, **sections: dict[str, object]) -> Service:
     """A service that is ready; with a script, on a judge that follows it."""
     settings = settings_for(bundle, **sections)
@@ -69,8 +79,3 @@ def service_on(bundle: Bundle, *script: float | str | None, **sections: dict[str
     service = Service(ScriptedJudge(local, *script) if script else local, bundle, settings)
     service.not_ready = None
     return service
-
-
-def run(work: Callable[[], object]) -> None:
-    """Run a test's coroutine function."""
-    asyncio.run(work())

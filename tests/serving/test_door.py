@@ -109,8 +109,8 @@ def test_a_text_that_has_no_score_refuses_a_ranking(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("path", "body", "code", "said"),
     [
-        ("/v1/score", b'{"candidates": [', 400, "not JSON"),
-        ("/v1/score", b"", 400, "not JSON"),
+        ("/v1/score", b'{"candidates": [', 400, "Expecting value"),
+        ("/v1/score", b"", 400, "cannot be read"),
         ("/v1/score", b'{"candidates": [{"query": 1, "query": 2}]}', 400, "'query' is repeated"),
         ("/v1/score", b'{"candidates": "\\ud800"}', 400, "surrogate"),
         ("/v1/score", b"[]", 422, "the body"),
@@ -189,7 +189,7 @@ def test_without_the_token_only_health_and_readiness_answer(service: Service, of
             assert client.get(path, headers=headers).status_code == 401
         refused = client.post("/v1/score", content=b"not even JSON", headers=headers)
         assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
-        assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
+        assert client.get("/healthz").status_code == client.head("/readyz").status_code == 200
 
 
 def test_with_the_token_all_answer_and_nobody_logs_it(
@@ -218,6 +218,7 @@ def test_an_unknown_place_is_refused_in_the_same_shape(client: TestClient) -> No
     refused = client.get("/v1/scores")
     assert (refused.status_code, refused.json()["error_type"]) == (404, "NotFound")
     assert client.get("/v1/score").status_code == 405
+    assert client.post("/v1/score/", json=candidates(1)).status_code == 404
     assert "sluice-bundle" in refused.headers
 
 
