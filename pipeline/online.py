@@ -69,9 +69,9 @@ class Score:
 class Prepare:
     """Serve's view of a replica that prepares."""
 
-    def __init__(self, settings: ServeSettings, max_tokens: int, score: DeploymentHandle) -> None:
+    def __init__(self, settings: ServeSettings, score: DeploymentHandle) -> None:
         self._score = score
-        self._preparing = Preparing.open(settings, max_tokens=max_tokens, score=self._send_on)
+        self._preparing = Preparing.open(settings, score=self._send_on)
 
     async def judge(self, candidates: Candidates) -> Judged | Unavailable:
         """Prepare the candidates of one request, and have them scored."""
@@ -82,7 +82,7 @@ class Prepare:
         return scored
 
 
-def application(settings: ServeSettings, bundle: Bundle) -> serve.Application:
+def application(settings: ServeSettings) -> serve.Application:
     """The whole application, not yet deployed."""
     pool, scaling = settings.pool, settings.scaling
     score = serve.deployment(Score).options(
@@ -105,7 +105,7 @@ def application(settings: ServeSettings, bundle: Bundle) -> serve.Application:
         max_ongoing_requests=100_000,
         health_check_period_s=_HEALTH_CHECK_S,
     )
-    return prepare.bind(settings, bundle.manifest.max_tokens, score.bind(settings))
+    return prepare.bind(settings, score.bind(settings))
 
 
 class Replicas:
@@ -119,7 +119,6 @@ class Replicas:
     def __init__(self, settings: ServeSettings, bundle: Bundle) -> None:
         # Replicas that found another bundle at the same place would score with it.
         self._settings = settings.model_copy(update={"bundle": bundles.pin(settings.bundle, bundle.digest)})
-        self._bundle = bundle
         self._handle: DeploymentHandle | None = None
 
     async def judge(self, candidates: Candidates) -> Judged | Unavailable:
@@ -141,7 +140,7 @@ class Replicas:
             start_ray(self._settings.of_a_gate)
             serve.start(proxy_location="Disabled", logging_config=_QUIET)
             target = serve.RunTarget(
-                target=application(self._settings, self._bundle),
+                target=application(self._settings),
                 name=self._settings.name,
                 route_prefix=None,
                 logging_config=_QUIET,

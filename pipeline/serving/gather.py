@@ -65,7 +65,7 @@ class _Share(NamedTuple):
     stop: int
 
 
-def cost(tokens: Tokens, *, max_tokens: int) -> NDArray[np.int64]:
+def cost(tokens: Tokens) -> NDArray[np.int64]:
     """What each pair costs: its tokens with their padding, int64 `[n]`."""
     return padded_widths(tokens.lengths)
 
@@ -75,17 +75,13 @@ class Gatherer:
 
     Args:
         score: Scores one batch; called in a thread, one call at a time.
-        max_tokens: The bundle's ceiling on the tokens of a pair.
         budget_tokens: Ceiling on the padded tokens of a batch.
         linger_s: How long an idle scorer waits for company, in seconds.
         replica: Who scores, for the answers to say.
     """
 
-    def __init__(
-        self, score: Bears, *, max_tokens: int, budget_tokens: int, linger_s: float, replica: str = ""
-    ) -> None:
+    def __init__(self, score: Bears, *, budget_tokens: int, linger_s: float, replica: str = "") -> None:
         self._score = score
-        self._max_tokens = max_tokens
         self._budget_tokens = budget_tokens
         self._linger_s = linger_s
         self._replica = replica

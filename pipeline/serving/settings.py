@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableVariable
 
+from actors.batching import padded_widths
 from actors.bundle import Bundle
 from actors.pairs import MAX_CHARS
 from pipeline.bundles import open_with
@@ -148,8 +149,9 @@ def open_bundle(settings: ServeSettings) -> Bundle:
         SettingsError: Its longest pair does not fit `pool.budget_tokens`.
     """
     bundle = open_with(Bundle.open, settings.bundle)
-    longest, budget = bundle.manifest.max_tokens, settings.pool.budget_tokens
+    longest = int(padded_widths([bundle.manifest.max_tokens])[0])
+    budget = settings.pool.budget_tokens
     if longest > budget:
-        problem = f"{budget} tokens hold no pair of this bundle, which has up to {longest}; allow as many"
+        problem = f"{budget} tokens hold no pair of this bundle, which takes up to {longest}; allow as many"
         raise settings.refuse("pool.budget_tokens", problem)
     return bundle

@@ -35,20 +35,18 @@ class Preparing:
 
     Args:
         preparer: Composes and tokenizes.
-        max_tokens: The bundle's ceiling on the tokens of a pair.
         score: Whoever scores.
     """
 
-    def __init__(self, preparer: Prepares, *, max_tokens: int, score: SendOn) -> None:
+    def __init__(self, preparer: Prepares, *, score: SendOn) -> None:
         self._preparer = preparer
-        self._max_tokens = max_tokens
         self._score = score
         self._thread = ThreadPoolExecutor(1, "preparer")
 
     @classmethod
-    def open(cls, settings: ServeSettings, *, max_tokens: int, score: SendOn) -> Preparing:
+    def open(cls, settings: ServeSettings, *, score: SendOn) -> Preparing:
         """As the settings describe it. Raises BundleRefused where the bundle must not be used."""
-        return cls(open_preparer(settings.of_a_gate), max_tokens=max_tokens, score=score)
+        return cls(open_preparer(settings.of_a_gate), score=score)
 
     async def judge(self, candidates: Candidates) -> Judged | Unavailable:
         """Prepare candidates, and have them scored.
@@ -65,7 +63,7 @@ class Preparing:
         )
         if not len(tokens):
             return Judged(origins, None, rejected, prepare_s=prepare_s)
-        n_tokens = int(cost(tokens, max_tokens=self._max_tokens).sum())
+        n_tokens = int(cost(tokens).sum())
         scored = await self._score(tokens)
         if isinstance(scored, Unavailable):
             return scored
@@ -91,7 +89,6 @@ class Scoring:
         scorer = open_scorer(settings.of_a_gate)
         self._gatherer = Gatherer(
             Bearing(scorer).score,
-            max_tokens=scorer.bundle.manifest.max_tokens,
             budget_tokens=settings.pool.budget_tokens,
             linger_s=settings.queue.linger_s,
             replica=f"{socket.gethostname()}:{os.getpid()}",

@@ -39,8 +39,7 @@ class LocalJudge:
 
     def __init__(self, settings: ServeSettings, bundle: Bundle) -> None:
         self._scoring = Scoring(settings)
-        max_tokens = bundle.manifest.max_tokens
-        self._preparing = Preparing.open(settings, max_tokens=max_tokens, score=self._scoring.score)
+        self._preparing = Preparing.open(settings, score=self._scoring.score)
 
     async def judge(self, candidates: Candidates) -> Judged | Unavailable:
         return await self._preparing.judge(candidates)

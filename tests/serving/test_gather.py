@@ -62,7 +62,7 @@ def gathering(
     scorer = Recording()
 
     async def both() -> None:
-        gatherer = Gatherer(scorer.score, max_tokens=64, budget_tokens=budget_tokens, linger_s=linger_s)
+        gatherer = Gatherer(scorer.score, budget_tokens=budget_tokens, linger_s=linger_s)
         running = asyncio.create_task(gatherer.run())
         try:
             await asyncio.wait_for(work(gatherer, scorer), 20)
@@ -137,8 +137,8 @@ def test_a_large_request_goes_in_several_batches_and_lets_the_next_join_its_last
 
 
 def test_a_pair_costs_its_tokens_with_their_padding() -> None:
-    assert cost(pairs(1, length=17), max_tokens=64).tolist() == [32]
-    assert cost(pairs(1, length=60), max_tokens=60).tolist() == [60]
+    assert cost(pairs(1, length=17)).tolist() == [32]
+    assert cost(pairs(1, length=60)).tolist() == [64]
 
     async def work(gatherer: Gatherer, _: Recording) -> None:
         await asyncio.gather(*(gatherer.score(pairs(n, length=17)) for n in range(3)))

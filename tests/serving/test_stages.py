@@ -37,7 +37,7 @@ class Asked:
 
 
 def judge(score: Asked, *texts: str) -> Judged | Unavailable:
-    preparing = Preparing(ArithmeticPreparer(max_chars=9), max_tokens=64, score=score)
+    preparing = Preparing(ArithmeticPreparer(max_chars=9), score=score)
     return asyncio.run(preparing.judge(candidates(*texts)))
 
 
