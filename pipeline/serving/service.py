@@ -25,10 +25,11 @@ from pipeline.codec.verdict import ACTIONS
 from pipeline.records import Candidates
 from pipeline.score import explained
 from pipeline.serving.admission import Admission
+from pipeline.serving.answers import Outcome, Pair
+from pipeline.serving.asked import Asked
 from pipeline.serving.errors import Kind, Refusal
 from pipeline.serving.metrics import ServeMetrics
 from pipeline.serving.settings import ServeSettings
-from pipeline.serving.shapes import Asked, Outcome, Pair
 from pipeline.serving.values import Judged, Unavailable
 
 logger = logging.getLogger(__name__)

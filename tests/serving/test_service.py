@@ -9,15 +9,16 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from actors.bundle import Bundle
-from pipeline.serving import shapes
+from pipeline.serving.answers import Pair
+from pipeline.serving.asked import Asked, read_all
 from pipeline.serving.errors import Refusal
 from pipeline.serving.service import DRAINING, STARTING, Service
 from tests.fakes import PoisonScorer
 from tests.serving.local import service_on
 
 
-def asked(*texts: object) -> shapes.Asked:
-    return shapes.asked([{"candidate_id": "c", "query": "q", "document": str(text)} for text in texts])
+def asked(*texts: object) -> Asked:
+    return read_all([{"candidate_id": "c", "query": "q", "document": str(text)} for text in texts])
 
 
 def refusal(service: Service, *texts: object) -> Refusal:
@@ -45,7 +46,7 @@ async def until(reached: Callable[[], object]) -> None:
 def test_a_request_whose_replica_was_lost_is_tried_once_more(bundle: Bundle) -> None:
     service = service_on(bundle, "the actor died", None)
     answer = asyncio.run(service.answer(asked(150)))
-    assert [one.score for one in answer.outcomes if isinstance(one, shapes.Pair)] == [1.5]
+    assert [one.score for one in answer.outcomes if isinstance(one, Pair)] == [1.5]
     assert service.not_ready is None
     assert b"sluice_online_retries_total 1.0" in service.metrics.exposition()
 
