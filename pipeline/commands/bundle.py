@@ -159,8 +159,8 @@ def _expected(evidence: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield (
                 "lacking",
                 f"{evidence['target']:g} at {evidence['confidence']:g} takes "
-                f"{evidence['clusters_needed']['without_error']} labelled clusters full of prunes without an error, "
-                f"and {evidence['n_clusters']} were labelled",
+                f"{evidence['clusters_needed']['without_error']} labelled clusters full of prunes without an "
+                f"error, and {evidence['n_clusters']} were labelled",
             )
 
 
