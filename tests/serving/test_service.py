@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Awaitable, Callable
 
@@ -65,6 +66,14 @@ def test_a_request_whose_replica_was_lost_twice_is_refused_and_no_other_waits_fo
 def test_a_broken_scorer_is_a_lost_replica(bundle: Bundle) -> None:
     service = service_on(bundle)
     assert refusal(service, PoisonScorer.BREAKS).status == 503
+    assert service.not_ready == "no replica answers"
+
+
+def test_what_another_bundle_scored_is_no_answer(bundle: Bundle) -> None:
+    """A door took over what another of its name had left, and named its own bundle in that one's verdicts."""
+    service = service_on(bundle)
+    service.bundle = dataclasses.replace(bundle, digest="sha256:0")
+    assert refusal(service, 150).status == 503
     assert service.not_ready == "no replica answers"
 
 
