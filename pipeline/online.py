@@ -139,6 +139,10 @@ class Replicas:
         try:
             start_ray(self._settings.of_a_gate)
             serve.start(proxy_location="Disabled", logging_config=_QUIET)
+            if self._settings.name in serve.status().applications:
+                serve.delete(
+                    self._settings.name
+                )  # of a predecessor that was killed: its bundle may be another
             target = serve.RunTarget(
                 target=application(self._settings),
                 name=self._settings.name,

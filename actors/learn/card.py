@@ -172,6 +172,7 @@ def _labels(manifest: Manifest) -> str:
     counts = [
         (_plain(role), f"{count.n_pairs:,}", f"{count.n_severe:,}", f"{count.n_clusters:,}", _purpose(role))
         for role, count in manifest.roles.items()
+        if count.n_pairs
     ]
     if counts:
         said += "\n\nRoles are disjoint by cluster of alike queries.\n\n"

@@ -20,6 +20,9 @@ from fsspec.implementations.local import LocalFileSystem
 from pipeline.bundles import WITH_PASSWORD
 from pipeline.errors import BackfillRefused, TransientError
 
+_DRAFT = ".sluice-"
+"""How the name of a file begins that is being written."""
+
 
 class Store:
     """One folder. Opened in each process that needs it.
@@ -70,7 +73,7 @@ class Store:
             if not self._local:
                 self._files.pipe_file(path, content)
                 return
-            draft = f"{posixpath.dirname(path)}/.sluice-{secrets.token_hex(8)}"
+            draft = f"{posixpath.dirname(path)}/{_DRAFT}{secrets.token_hex(8)}"
             os.makedirs(posixpath.dirname(path), exist_ok=True)
             try:
                 Path(draft).write_bytes(content)
@@ -118,7 +121,7 @@ class Store:
             except FileNotFoundError:
                 return []
         inner = (posixpath.relpath(path, self._root) for path in found)
-        return sorted(name for name in inner if not posixpath.basename(name).startswith(".sluice-"))
+        return sorted(name for name in inner if not posixpath.basename(name).startswith(_DRAFT))
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there.
@@ -134,6 +137,12 @@ class Store:
                 self._files.rm_file(self._path(name))
             except FileNotFoundError:
                 return
+
+    def sweep(self) -> None:
+        """Remove the drafts of who was killed; for whoever holds the folder alone."""
+        if self._local:
+            for draft in Path(self._root).rglob(f"{_DRAFT}*"):
+                draft.unlink(missing_ok=True)
 
     def _path(self, name: str) -> str:
         return posixpath.join(self._root, name)

@@ -158,6 +158,7 @@ def marks(store: Store) -> list[Done]:
     Raises:
         TransientError: The store does not answer.
     """
+    store.sweep()
     names = [name for name in store.names(PARTS) if name.endswith(".json")]
     whole = {_part_of(name) for name in names}
     for name in [*store.names(VERDICTS), *store.names(REJECTS)]:

@@ -267,20 +267,19 @@ def _facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
 
 
 def _expected(evidence: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What `Decision.to_json` says of traffic, and of labels that are lacking."""
-    shares = evidence.get("traffic_shares")
-    if shares:
-        yield (
-            "expected",
-            ", ".join(f"{action} {share:.2%}" for action, share in shares.items()) + " of traffic",
-        )
-    needed = evidence.get("clusters_needed")
-    if needed and not evidence.get("promised", True):
-        yield (
-            "lacking",
-            f"{evidence['target']:g} at {evidence['confidence']:g} takes {needed['without_error']} labelled "
-            f"clusters full of prunes without an error, and {evidence['n_clusters']} were labelled",
-        )
+    """What `Decision.to_json` says of traffic, and of labels that are lacking, as far as it is there."""
+    with suppress(KeyError, TypeError, ValueError):
+        shares = evidence["traffic_shares"]
+        said = ", ".join(f"{action} {shares[action]:.2%}" for action in ("prune", "review", "pass"))
+        yield "expected", f"{said} of traffic"
+    with suppress(KeyError, TypeError, ValueError):
+        if not evidence["promised"]:
+            yield (
+                "lacking",
+                f"{evidence['target']:g} at {evidence['confidence']:g} takes "
+                f"{evidence['clusters_needed']['without_error']} labelled clusters full of prunes without an "
+                f"error, and {evidence['n_clusters']} were labelled",
+            )
 
 
 def _from(manifest: Manifest, threshold: float) -> str:

@@ -179,7 +179,7 @@ def _counts(found: Audit) -> Table:
         "pairs with equal texts": f"{found.repeats.same.n:,} groups",
         "pairs that are alike": f"{found.repeats.near.n:,} groups",
         "documents in several roles": f"{found.leakage.documents.n:,}",
-        "likely wrong labels": f"{found.suspected.found.n:,}, by {found.suspected.basis}",
+        "likely wrong labels": f"{found.suspected.found.n:,}; {found.suspected.basis}",
         "AUC of that": str(found.suspected.auc or "none"),
     }
     table = Table(title="labels", show_header=False)

@@ -111,7 +111,7 @@ class Admission:
         """Take from an answer what it tells of replicas alone: its pairs are not a caller's."""
         now = self._clock()
         self._heard = {name: at for name, at in self._heard.items() if now - at < _HEARD_S}
-        self._heard[scored.replica] = now
+        self._heard[scored.source.replica] = now
         for batch in scored.batches:
             self._learn_rate(batch)
 

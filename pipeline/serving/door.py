@@ -24,13 +24,13 @@ from typing import Annotated, Any, TypeVar
 import orjson
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipeline.codec.decode_json import parse_json
-from pipeline.errors import InputError
-from pipeline.serving import shapes
+from pipeline.serving import answers, shapes
+from pipeline.serving.asked import Asked, asked_to_rank, read_all
+from pipeline.serving.body import Bodies
 from pipeline.serving.errors import Kind, Refusal
 from pipeline.serving.service import Answer, Service
 
@@ -40,7 +40,6 @@ BUNDLE_HEADER = "sluice-bundle"
 CALLER_GONE = 499
 """Nobody reads it; it is for the metrics."""
 
-Shape = TypeVar("Shape", bound=BaseModel)
 Done = TypeVar("Done")
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
@@ -105,7 +104,7 @@ class _Routes:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._held_bytes = 0
+        self._bodies = Bodies(service.settings.requests)
         self.router = APIRouter()
         self._add("/v1/score", self.score, shapes.ScoreRequest, shapes.ScoreAnswer)
         self._add("/rerank", self.rerank, shapes.RerankRequest, list[shapes.Rank])
@@ -129,17 +128,19 @@ class _Routes:
 
     async def score(self, request: Request) -> Response:
         """A verdict for each candidate, or why it has none."""
-        asked = await self._read(request, shapes.ScoreRequest)
+        asked = await self._bodies.read(request, shapes.ScoreRequest)
         self._count(len(asked.candidates), "candidates")
-        answer = await self._answer(request, shapes.asked(asked.candidates))
+        answer = await self._answer(request, read_all(asked.candidates))
         now_ms = time.time_ns() // 1_000_000
-        return _json(shapes.verdicts(asked.candidates, answer.outcomes, self._service.bundle, now_ms), answer)
+        return _json(
+            answers.verdicts(asked.candidates, answer.outcomes, self._service.bundle, now_ms), answer
+        )
 
     async def rerank(self, request: Request) -> Response:
         """Texts by relevance to the query, the best first."""
-        asked = await self._read(request, shapes.RerankRequest)
+        asked = await self._bodies.read(request, shapes.RerankRequest)
         answer = await self._rank(request, asked.query, asked.texts, name="texts")
-        return _json(shapes.ranks(asked, answer.outcomes), answer)
+        return _json(answers.ranks(asked, answer.outcomes), answer)
 
     async def rerank_v1(self, request: Request) -> Response:
         """Documents by relevance to the query, the best first."""
@@ -150,11 +151,11 @@ class _Routes:
         return await self._rerank_cohere(request, version="2")
 
     async def _rerank_cohere(self, request: Request, *, version: str) -> Response:
-        asked = await self._read(request, shapes.CohereRequest)
+        asked = await self._bodies.read(request, shapes.CohereRequest)
         answer = await self._rank(
             request, asked.query, asked.documents, name="documents", only=asked.rank_fields
         )
-        found = shapes.cohere_results(asked, answer.outcomes, self._service.bundle, version=version)
+        found = answers.cohere_results(asked, answer.outcomes, self._service.bundle, version=version)
         return _json(found, answer)
 
     async def _rank(
@@ -168,7 +169,7 @@ class _Routes:
     ) -> Answer:
         self._count(len(documents), name)
         template = self._service.bundle.manifest.template
-        asked = shapes.asked_to_rank(query, documents, template, name=name, only=only)
+        asked = asked_to_rank(query, documents, template, name=name, only=only)
         return await self._answer(request, asked)
 
     def _count(self, n: int, name: str) -> None:
@@ -176,46 +177,8 @@ class _Routes:
         if n > most:
             raise Refusal(422, Kind.VALIDATION, f"{n} {name}; send at most {most} at a time")
 
-    async def _answer(self, request: Request, asked: shapes.Asked) -> Answer:
+    async def _answer(self, request: Request, asked: Asked) -> Answer:
         return await _unless_gone(request, self._service.answer(asked))
-
-    async def _read(self, request: Request, shape: type[Shape]) -> Shape:
-        """The body, as the shape has it."""
-        try:
-            async with asyncio.timeout(self._service.settings.requests.deadline_s):
-                body = await self._body(request)
-        except TimeoutError as error:
-            raise Refusal(408, Kind.TIMEOUT, "the body did not arrive in time; send it again") from error
-        try:
-            return shape.model_validate(parse_json(body))
-        except InputError as problem:
-            raise Refusal(400, Kind.VALIDATION, f"the body cannot be read: {problem.detail}") from problem
-        except ValidationError as error:
-            raise Refusal(422, Kind.VALIDATION, _first_problem(error)) from error
-
-    async def _body(self, request: Request) -> bytes:
-        """All of the body; at most one chunk beyond the limits is ever held."""
-        limits = self._service.settings.requests
-        said = f"the body is larger than {limits.max_bytes} bytes; send fewer candidates at a time"
-        length = request.headers.get("content-length", "")
-        if length.isdecimal() and int(length) > limits.max_bytes:
-            raise Refusal(413, Kind.VALIDATION, said)
-        chunks: list[bytes] = []
-        n_bytes = 0
-        try:
-            async for chunk in request.stream():
-                chunks.append(chunk)
-                n_bytes += len(chunk)
-                self._held_bytes += len(chunk)
-                if n_bytes > limits.max_bytes:
-                    raise Refusal(413, Kind.VALIDATION, said)
-                if self._held_bytes > limits.max_held_bytes:
-                    raise Refusal(
-                        429, Kind.OVERLOADED, "too many requests arrive at once; try again in 1 s", 1
-                    )
-        finally:
-            self._held_bytes -= n_bytes
-        return b"".join(chunks)
 
 
 class _Watched:
@@ -345,12 +308,3 @@ def _json(content: object, answer: Answer) -> Response:
 
 def _text(code: int, text: str) -> Response:
     return Response(f"{text}\n", code, media_type="text/plain")
-
-
-def _first_problem(error: ValidationError) -> str:
-    """The first problem, with its place; never the value that has it."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in first["loc"]) or "the body"
-    if first["type"] == "extra_forbidden":
-        return f"{place}: there is no such field"
-    return f"{place}: {first['msg']}"

@@ -24,7 +24,7 @@ from actors.scorer import Scores
 from actors.tokens import Tokens
 from pipeline.bearing import joined
 from pipeline.serving.errors import ScorerBroken
-from pipeline.serving.values import Batch, Scored
+from pipeline.serving.values import Batch, Scored, Source
 
 Bears = Callable[[Tokens], tuple[Scores, dict[int, str]]]
 """Scores what can be scored: `bearing.Bearing.score`."""
@@ -77,14 +77,14 @@ class Gatherer:
         score: Scores one batch; called in a thread, one call at a time.
         budget_tokens: Ceiling on the padded tokens of a batch.
         linger_s: How long an idle scorer waits for company, in seconds.
-        replica: Who scores, for the answers to say.
+        source: Who scores, for the answers to say.
     """
 
-    def __init__(self, score: Bears, *, budget_tokens: int, linger_s: float, replica: str = "") -> None:
+    def __init__(self, score: Bears, *, budget_tokens: int, linger_s: float, source: Source) -> None:
         self._score = score
         self._budget_tokens = budget_tokens
         self._linger_s = linger_s
-        self._replica = replica
+        self._source = source
         self._thread = ThreadPoolExecutor(1, "scorer")
         self._waiting: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
@@ -192,7 +192,7 @@ class Gatherer:
                 waiting.failures,
                 waiting.score_s,
                 tuple(waiting.batches),
-                self._replica,
+                self._source,
             )
             waiting.answer.set_result(scored)
 

@@ -25,10 +25,11 @@ from pipeline.codec.verdict import ACTIONS
 from pipeline.records import Candidates
 from pipeline.score import explained
 from pipeline.serving.admission import Admission
+from pipeline.serving.answers import Outcome, Pair
+from pipeline.serving.asked import Asked
 from pipeline.serving.errors import Kind, Refusal
 from pipeline.serving.metrics import ServeMetrics
 from pipeline.serving.settings import ServeSettings
-from pipeline.serving.shapes import Asked, Outcome, Pair
 from pipeline.serving.values import Judged, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -126,11 +127,11 @@ class Service:
         deadline_s = self.settings.requests.deadline_s
         try:
             async with asyncio.timeout(deadline_s):
-                judged = await self._judges.judge(candidates)
+                judged = await self._ask(candidates)
                 if isinstance(judged, Unavailable):
                     logger.warning("a request is tried again: %s", judged.because)
                     self.metrics.retried()
-                    judged = await self._judges.judge(candidates)
+                    judged = await self._ask(candidates)
         except TimeoutError as error:
             said = f"no answer within {deadline_s:g} s; try again, or send fewer candidates at a time"
             raise Refusal(504, Kind.TIMEOUT, said, 1) from error
@@ -140,6 +141,15 @@ class Service:
                 self.not_ready = "no replica answers"
             raise Refusal(503, Kind.UNHEALTHY, "the replica that scored it was lost, twice; try again", 1)
         self._admission.learn(judged)
+        return judged
+
+    async def _ask(self, candidates: Candidates) -> Judged | Unavailable:
+        """Have candidates judged, by this door's bundle and no other."""
+        judged = await self._judges.judge(candidates)
+        if isinstance(judged, Judged) and judged.scored is not None:
+            found = judged.scored.source.bundle
+            if found != self.bundle.digest:
+                return Unavailable(f"the replicas score with {found}, of another door of this name")
         return judged
 
     def _told(self, asked: Asked, judged: Judged | None, total_s: float) -> Answer:
@@ -183,7 +193,7 @@ class Service:
         )
         try:
             async with asyncio.timeout(self.settings.scaling.start_s):
-                judged = await self._judges.judge(candidates)
+                judged = await self._ask(candidates)
         except TimeoutError:
             return False
         if isinstance(judged, Unavailable) or judged.scored is None:

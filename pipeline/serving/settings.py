@@ -93,8 +93,8 @@ class ServeSettings(BaseSettings, Sourced):
     bundle: str
     """The bundle that scores: a folder or an address, as for a gate."""
     name: str = Field(default="sluice", pattern=r"^[\w.-]+$")
-    """Name of the application on the cluster. Each door needs its own: one that starts takes over what another of
-    its name left behind."""
+    """Name of the application on the cluster. Each door needs its own: one that starts removes what another of its
+    name left behind."""
     http: Http = Http()
     requests: Requests = Requests()
     queue: Queue = Queue()

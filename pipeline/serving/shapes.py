@@ -1,25 +1,17 @@
-"""What callers may ask, in three shapes, as candidates; and what became of those, in the same three shapes.
+"""The three shapes of requests and answers, as the page shows them.
 
 `/v1/score` has candidates and verdicts as the stream has them. The other two rank texts for one query, as
-text-embeddings-inference and Cohere do: relevance, higher is better, the best first. Names that a shape does
-not have are refused; those that it has and a cross-encoder has no use for are read and change nothing. Pure;
-knows no HTTP.
+text-embeddings-inference and Cohere do: relevance, higher is better, the best first. Names that a shape does not
+have are refused; those that it has and a cross-encoder has no use for are read and change nothing.
 """
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from actors.bundle import Bundle
-from actors.pairs import FLAT_FIELD, PairTemplate, Part
-from pipeline.codec.decode_json import as_fields, read_candidate
-from pipeline.errors import InputError
-from pipeline.records import Action, Candidates, Rejected, Stage
-from pipeline.serving.errors import Kind, Refusal
+from pipeline.serving.errors import Kind
 
 _SIDE = {
     "anyOf": [
@@ -38,18 +30,6 @@ _CANDIDATE = {
     },
 }
 """For the page; what is wrong with a candidate is said by its reject."""
-
-
-class Pair(NamedTuple):
-    """What the policy says about one candidate."""
-
-    score: float
-    """The logit of a severe violation; higher is worse."""
-    relevance: float
-    action: Action
-
-
-Outcome = Pair | Rejected
 
 
 class _Shape(BaseModel):
@@ -156,155 +136,3 @@ class ErrorAnswer(BaseModel):
     error_type: Kind
     message: str
     """The same as `error`."""
-
-
-class Asked(NamedTuple):
-    """The candidates of one request."""
-
-    n: int
-    candidates: Candidates
-    """Those that can be read; `record` is the place in the request."""
-    rejected: list[Rejected]
-    """The others."""
-
-
-def asked(messages: Sequence[object]) -> Asked:
-    """Read candidates; what is none is rejected as the stream would reject its message."""
-    found = Candidates([], [], [], [], [])
-    rejected: list[Rejected] = []
-    for at, message in enumerate(messages):
-        try:
-            candidate_id, query, document = read_candidate(message)
-        except InputError as problem:
-            rejected.append(Rejected(at, 0, problem.reason, Stage.DECODE, problem.detail))
-            continue
-        found.record.append(at)
-        found.row.append(0)
-        found.candidate_id.append(candidate_id)
-        found.query.append(query)
-        found.document.append(document)
-    return Asked(len(messages), found, rejected)
-
-
-def asked_to_rank(
-    query: str,
-    documents: Sequence[str | Mapping[str, Any]],
-    template: PairTemplate,
-    *,
-    name: str,
-    only: Sequence[str] | None = None,
-) -> Asked:
-    """Candidates of one query.
-
-    Args:
-        query: A text.
-        documents: Texts, or objects of texts by field. A text goes into the field `text`, or, where the template
-            has none, into the first that it has.
-        template: The bundle's.
-        name: What the shape calls the documents, for an error.
-        only: Of objects, only these fields; None for all.
-
-    Returns:
-        As many candidates as documents.
-
-    Raises:
-        Refusal: An object holds something else than texts.
-    """
-    query_field, document_field = _flat_field(template.query), _flat_field(template.document)
-    sides: list[Mapping[str, str]] = []
-    for at, document in enumerate(documents):
-        if isinstance(document, str):
-            sides.append({document_field: document})
-            continue
-        kept = {key: content for key, content in document.items() if only is None or key in only}
-        try:
-            sides.append(as_fields(f"{name}[{at}]", kept))
-        except InputError as problem:
-            raise Refusal(422, Kind.VALIDATION, problem.detail) from problem
-    n = len(documents)
-    ids = [str(at) for at in range(n)]
-    return Asked(n, Candidates([*range(n)], [0] * n, ids, [{query_field: query}] * n, sides), [])
-
-
-def verdicts(
-    messages: Sequence[object], outcomes: Sequence[Outcome], bundle: Bundle, time_ms: int
-) -> dict[str, Any]:
-    """The answer of `/v1/score`."""
-    policy = bundle.manifest.policy
-    shared = {
-        "prune_threshold": policy.prune,  # infinity, which is never reached, becomes null
-        "review_threshold": policy.review,
-        "guarantee": str(policy.guarantee or "none"),
-        "bundle": bundle.digest,
-        "time_ms": time_ms,
-    }
-    found = [
-        _reject(message, outcome)
-        if isinstance(outcome, Rejected)
-        else {"candidate_id": _id(message), "action": outcome.action.value, **_numbers(outcome), **shared}
-        for message, outcome in zip(messages, outcomes, strict=True)
-    ]
-    return {"bundle": bundle.digest, "verdicts": found}
-
-
-def ranks(request: RerankRequest, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """The answer of `/rerank`. Raises Refusal where a text has no score."""
-    pairs = _all_scored(outcomes, "texts")
-    return [
-        {"index": at, "score": -pairs[at].score if request.raw_scores else pairs[at].relevance}
-        | ({"text": request.texts[at]} if request.return_text else {})
-        for at in _best_first(pairs)
-    ]
-
-
-def cohere_results(
-    request: CohereRequest, outcomes: Sequence[Outcome], bundle: Bundle, *, version: str
-) -> dict[str, Any]:
-    """The answer of `/v1/rerank` and `/v2/rerank`. Raises Refusal where a document has no score."""
-    pairs = _all_scored(outcomes, "documents")
-    results = [
-        {"index": at, "relevance_score": pairs[at].relevance}
-        | ({"document": _document(request.documents[at])} if request.return_documents else {})
-        for at in _best_first(pairs)[: request.top_n]
-    ]
-    meta = {"api_version": {"version": version}, "billed_units": {"search_units": 1}, "bundle": bundle.digest}
-    return {"id": str(uuid.uuid4()), "results": results, "meta": meta}
-
-
-def _flat_field(parts: Sequence[Part]) -> str:
-    names = [part.field for part in parts]
-    return FLAT_FIELD if FLAT_FIELD in names else names[0]
-
-
-def _numbers(pair: Pair) -> dict[str, float]:
-    return {"score": pair.score, "relevance": pair.relevance}
-
-
-def _reject(message: object, rejected: Rejected) -> dict[str, Any]:
-    return {
-        "candidate_id": _id(message),
-        "reason": rejected.reason.value,
-        "stage": rejected.stage.value,
-        "detail": rejected.detail,
-    }
-
-
-def _id(message: object) -> str | None:
-    found = message.get("candidate_id") if isinstance(message, dict) else None
-    return found if isinstance(found, str) else None
-
-
-def _all_scored(outcomes: Sequence[Outcome], name: str) -> list[Pair]:
-    """These shapes have no place for a reject: it refuses the request."""
-    for at, outcome in enumerate(outcomes):
-        if isinstance(outcome, Rejected):
-            raise Refusal(422, Kind.VALIDATION, f"{name}[{at}]: {outcome.reason.value}: {outcome.detail}")
-    return [outcome for outcome in outcomes if isinstance(outcome, Pair)]
-
-
-def _best_first(pairs: Sequence[Pair]) -> list[int]:
-    return sorted(range(len(pairs)), key=lambda at: (-pairs[at].relevance, pairs[at].score, at))
-
-
-def _document(document: str | dict[str, Any]) -> dict[str, Any]:
-    return {FLAT_FIELD: document} if isinstance(document, str) else document

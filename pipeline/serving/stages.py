@@ -24,7 +24,7 @@ from pipeline.score import open_scorer
 from pipeline.serving.errors import ScorerBroken
 from pipeline.serving.gather import Gatherer, cost
 from pipeline.serving.settings import ServeSettings
-from pipeline.serving.values import Judged, Scored, Unavailable
+from pipeline.serving.values import Judged, Scored, Source, Unavailable
 
 SendOn = Callable[[Tokens], Awaitable[Scored | Unavailable]]
 """Hands pairs to whoever scores them."""
@@ -91,7 +91,7 @@ class Scoring:
             Bearing(scorer).score,
             budget_tokens=settings.pool.budget_tokens,
             linger_s=settings.queue.linger_s,
-            replica=f"{socket.gethostname()}:{os.getpid()}",
+            source=Source(f"{socket.gethostname()}:{os.getpid()}", scorer.bundle.digest),
         )
         self._running: asyncio.Task[None] | None = None
 

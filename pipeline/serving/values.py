@@ -19,6 +19,14 @@ class Batch(NamedTuple):
     seconds: float
 
 
+class Source(NamedTuple):
+    """Who scored."""
+
+    replica: str
+    bundle: str
+    """Digest of what it scored with: another door of the same name may have put its own replicas there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scored:
     """What a replica says about the pairs of one request."""
@@ -31,7 +39,7 @@ class Scored:
     """What the batches took that held its pairs, all of them together."""
     batches: tuple[Batch, ...]
     """Those batches of which it held the first pair: told to one request each, none is counted twice."""
-    replica: str
+    source: Source
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,8 +47,13 @@ def test_a_file_that_could_not_be_written_leaves_nothing(tmp_path: Path, monkeyp
 
 def test_a_draft_of_who_was_killed_is_no_file(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
-    (tmp_path / ".sluice-0123").write_bytes(b"half")
-    assert store.names() == []
+    store.put("a/b", b"whole")
+    draft = tmp_path / "a" / ".sluice-0123"
+    draft.write_bytes(b"half")
+    assert store.names() == ["a/b"]
+    store.sweep()
+    assert not draft.exists()
+    assert store.names() == ["a/b"]
 
 
 def test_it_knows_what_lies_within_it(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_a_whole_bundle_is_verified(bundle):
     assert report == {
         "address": str(bundle.path),
         "digest": bundle.digest,
-        "schema": 2,
+        "schema": 3,
         "files": dict(bundle.manifest.files),
     }
 
@@ -109,7 +109,7 @@ def test_what_is_expected_and_lacking_is_shown(bundle, tmp_path):
         "promised": False,
         "n_clusters": 22,
         "clusters_needed": {"without_error": 74},
-        "traffic_shares": {"prune": 0.0, "review": 0.05, "pass": 0.95},
+        "traffic_shares": {"pass": 0.95, "prune": 0.0, "review": 0.05},
     }
     nothing = Policy(math.inf, 0.5, "a test", evidence=evidence)
     metrics = {"training": {"accepted": ["leakage"]}}
@@ -120,6 +120,11 @@ def test_what_is_expected_and_lacking_is_shown(bundle, tmp_path):
     assert "lacking: 0.95 at 0.9 takes 74 labelled clusters full of prunes" in said
     assert "let pass: leakage" in said
     assert "lacking" not in run("show", bundle.path).stdout
+    strange = Policy(
+        math.inf, 0.5, "a test", evidence={"traffic_shares": 3, "promised": False, "target": "all"}
+    )
+    other = write_child(tmp_path / "strange", bundle, replace(bundle.manifest, policy=strange))
+    assert run("show", other.path).exit_code == 0
 
 
 def test_a_threshold_that_is_never_reached_and_long_texts_are_told_in_words(bundle, tmp_path):

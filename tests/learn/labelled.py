@@ -10,7 +10,9 @@ import numpy as np
 
 from actors.learn.labels import Label, Labels, Pair, Sampling, Source
 from actors.pairs import Fields
+from actors.probes import Probes
 from actors.rubric import SEVERE_OR_NOT
+from actors.tokens import Tokens
 
 
 def words(n: int, *, seed: int = 0) -> list[str]:
@@ -63,3 +65,9 @@ def said(
 ) -> np.ndarray:
     """Stands in for `apply.logits`: the number in the document's text."""
     return np.array([float(document["text"]) for document in documents])
+
+
+def told(bundle_path: Path, queries: Sequence[Fields], documents: Sequence[Fields]) -> Probes:
+    """Stands in for `apply.probes`: one token a pair."""
+    tokens = Tokens.from_rows([[place] for place in range(len(documents))], None)
+    return Probes(tokens, said(bundle_path, queries, documents, source="").astype(np.float32))

@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 
 from actors.learn.card import card
+from actors.manifest import RoleCount
 from actors.policy import Policy
 from tests.learn.measured import MANIFEST, MEASURED, PROMISED
 
@@ -62,6 +63,14 @@ def test_what_becomes_of_the_severe_is_said_beside_the_promise():
     assert f"**{MEASURED.figures['severe_pass']} passes unseen**" in beginning
     assert f"a share of {MEASURED.figures['severe_prune']} is pruned" in beginning
     assert "passes unseen" not in card(replace(MANIFEST, metrics={}))
+
+
+def test_a_role_that_nobody_had_is_not_told_of():
+    """A role without a pair was said to have stopped a training early."""
+    text = card(replace(MANIFEST, roles=dict(MANIFEST.roles) | {"dev": RoleCount(0, 0, 0)}))
+
+    assert "| train |" in text
+    assert "| dev |" not in text
 
 
 def test_what_strangers_named_is_no_mark_up():

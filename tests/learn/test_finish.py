@@ -20,8 +20,9 @@ from actors.learn.window import Traffic
 from actors.manifest import ReferenceScores, RoleCount
 from actors.pairs import PairTemplate
 from actors.policy import Policy
+from actors.probes import N_PROBES, read_probes
 from actors.rubric import SEVERE_OR_NOT
-from tests.learn.labelled import labels, only, said, together, words
+from tests.learn.labelled import labels, only, said, together, told, words
 from tests.model_folders import model_stand_in, plain_manifest
 
 WISH = Wish(target=0.8, max_review_share=0.1)
@@ -37,6 +38,7 @@ NEW = words(120, seed=1)
 @pytest.fixture(autouse=True)
 def texts_that_tell(monkeypatch):
     monkeypatch.setattr(module.apply, "logits", said)
+    monkeypatch.setattr(module.apply, "probes", told)
 
 
 @pytest.fixture
@@ -342,3 +344,11 @@ def test_tries_of_the_parent_do_not_count_on_a_fresh_sample(parent, tmp_path):
 def test_what_is_in_a_bundle_is_plain_json(parent):
     assert "NaN" not in json.dumps(parent.manifest.to_json(), allow_nan=False)
     assert isinstance(read_roles(parent.path), Roles)
+
+
+def test_probes_are_of_the_traffic_from_the_least_to_the_most_severe(draft, order):
+    traffic = window(n=400)
+    probes = read_probes(finish(draft, sampled(), order, traffic).bundle.path)
+    logit = said(draft.path, [], [pair.document for pair in traffic.pairs], source="").astype(np.float32)
+    assert len(probes.logit) == N_PROBES < len(logit)
+    assert (probes.logit.min(), probes.logit.max()) == (logit.min(), logit.max())

@@ -12,7 +12,7 @@ from pipeline.codec import Origins
 from pipeline.records import Candidates
 from pipeline.serving.admission import Admission
 from pipeline.serving.errors import Refusal
-from pipeline.serving.values import Batch, Judged, Scored
+from pipeline.serving.values import Batch, Judged, Scored, Source
 from tests.fakes import Clock
 
 
@@ -23,7 +23,9 @@ def admission(clock: Clock | None = None) -> Admission:
 
 def scored(n_pairs: int, *batches: Batch, replica: str = "a") -> Scored:
     nothing = np.zeros(n_pairs, np.float32)
-    return Scored(Scores(nothing, nothing, np.zeros(n_pairs, np.int8)), {}, 1.0, batches, replica)
+    return Scored(
+        Scores(nothing, nothing, np.zeros(n_pairs, np.int8)), {}, 1.0, batches, Source(replica, "b")
+    )
 
 
 def judged(n_pairs: int, n_tokens: int, *batches: Batch, replica: str = "a") -> Judged:

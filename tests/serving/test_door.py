@@ -162,25 +162,6 @@ def test_a_body_that_is_too_large_is_refused_told_or_not(client: TestClient) -> 
     assert client.post("/v1/score", json=candidates(150)).status_code == 200
 
 
-def test_bodies_beyond_what_may_be_held_at_once_are_told_to_come_again(bundle: Bundle) -> None:
-    service = service_on(bundle, requests={"max_bytes": 2048, "max_held_bytes": 2048})
-    routes = door._Routes(service)
-    routes._held_bytes = 2000  # of others
-    with TestClient(_only(routes)) as client:
-        refused = client.post("/v1/score", json=candidates(*range(10)))
-        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
-    assert routes._held_bytes == 2000
-
-
-def _only(routes: door._Routes) -> Any:
-    from fastapi import FastAPI
-
-    app = FastAPI()
-    app.include_router(routes.router)
-    app.add_exception_handler(door.Refusal, door._refused)
-    return app
-
-
 @pytest.mark.parametrize("offered", [None, "Bearer wrong", "Bearer ", "Basic c2VjcmV0", "Bearer secré"])
 def test_without_the_token_only_health_and_readiness_answer(service: Service, offered: str | None) -> None:
     headers = {} if offered is None else {"authorization": offered.encode()}

@@ -16,8 +16,10 @@ from actors.scorer import Scores
 from actors.tokens import Tokens
 from pipeline.serving.errors import ScorerBroken
 from pipeline.serving.gather import Gatherer, cost
+from pipeline.serving.values import Source
 
 PAD = 16  # what a pair of up to 16 tokens costs
+SOURCE = Source("here:1", "sha256:0")
 RAISES = 666
 FAILS = 13
 
@@ -62,7 +64,7 @@ def gathering(
     scorer = Recording()
 
     async def both() -> None:
-        gatherer = Gatherer(scorer.score, budget_tokens=budget_tokens, linger_s=linger_s)
+        gatherer = Gatherer(scorer.score, budget_tokens=budget_tokens, linger_s=linger_s, source=SOURCE)
         running = asyncio.create_task(gatherer.run())
         try:
             await asyncio.wait_for(work(gatherer, scorer), 20)
@@ -87,6 +89,7 @@ def test_callers_who_come_together_are_scored_together_and_each_gets_its_own() -
         assert [len(one.batches), len(two.batches)] == [1, 0], "a batch is told once"
         assert one.batches[0][:2] == (3, 3 * PAD)
         assert one.score_s == two.score_s > 0
+        assert one.source == two.source == SOURCE
 
     assert gathering(work).batches == [[1, 2, 3]]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from actors.bundle import Bundle
-from pipeline.serving import shapes
+from pipeline.serving.asked import read_all
 from pipeline.serving.errors import Refusal
 from pipeline.serving.service import STARTING, Answer
 from tests.serving.local import SleepingScorer, service_on
@@ -28,7 +28,7 @@ def test_at_twice_the_capacity_each_request_is_answered_soon_or_refused_at_once(
     async def ask(n: int) -> Answer | None:
         messages = [{"candidate_id": "c", "query": "q", "document": str(n + at)} for at in range(PAIRS)]
         try:
-            return await service.answer(shapes.asked(messages))
+            return await service.answer(read_all(messages))
         except Refusal as refused:
             refusals.append(refused)
             return None

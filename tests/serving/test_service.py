@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from actors.bundle import Bundle
-from pipeline.serving import shapes
+from pipeline.serving.answers import Pair
+from pipeline.serving.asked import Asked, read_all
 from pipeline.serving.errors import Refusal
 from pipeline.serving.service import DRAINING, STARTING, Service
 from tests.fakes import PoisonScorer
 from tests.serving.local import service_on
 
 
-def asked(*texts: object) -> shapes.Asked:
-    return shapes.asked([{"candidate_id": "c", "query": "q", "document": str(text)} for text in texts])
+def asked(*texts: object) -> Asked:
+    return read_all([{"candidate_id": "c", "query": "q", "document": str(text)} for text in texts])
 
 
 def refusal(service: Service, *texts: object) -> Refusal:
@@ -45,7 +47,7 @@ async def until(reached: Callable[[], object]) -> None:
 def test_a_request_whose_replica_was_lost_is_tried_once_more(bundle: Bundle) -> None:
     service = service_on(bundle, "the actor died", None)
     answer = asyncio.run(service.answer(asked(150)))
-    assert [one.score for one in answer.outcomes if isinstance(one, shapes.Pair)] == [1.5]
+    assert [one.score for one in answer.outcomes if isinstance(one, Pair)] == [1.5]
     assert service.not_ready is None
     assert b"sluice_online_retries_total 1.0" in service.metrics.exposition()
 
@@ -64,6 +66,14 @@ def test_a_request_whose_replica_was_lost_twice_is_refused_and_no_other_waits_fo
 def test_a_broken_scorer_is_a_lost_replica(bundle: Bundle) -> None:
     service = service_on(bundle)
     assert refusal(service, PoisonScorer.BREAKS).status == 503
+    assert service.not_ready == "no replica answers"
+
+
+def test_what_another_bundle_scored_is_no_answer(bundle: Bundle) -> None:
+    """A door took over what another of its name had left, and named its own bundle in that one's verdicts."""
+    service = service_on(bundle)
+    service.bundle = dataclasses.replace(bundle, digest="sha256:0")
+    assert refusal(service, 150).status == 503
     assert service.not_ready == "no replica answers"
 
 

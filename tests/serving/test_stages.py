@@ -11,7 +11,7 @@ from actors.scorer import Scores
 from actors.tokens import Tokens
 from pipeline.records import Candidates, Reason
 from pipeline.serving.stages import Preparing, Scoring
-from pipeline.serving.values import Judged, Scored, Unavailable
+from pipeline.serving.values import Judged, Scored, Source, Unavailable
 from tests.fakes import ArithmeticPreparer, PoisonScorer
 from tests.serving.local import settings_for
 
@@ -33,7 +33,7 @@ class Asked:
         self.tokens = tokens
         nothing = np.zeros(len(tokens), np.float32)
         scores = Scores(nothing, nothing, np.zeros(len(tokens), np.int8))
-        return self._answer or Scored(scores, {}, 0.0, (), "a")
+        return self._answer or Scored(scores, {}, 0.0, (), Source("a", "b"))
 
 
 def judge(score: Asked, *texts: str) -> Judged | Unavailable:
@@ -73,7 +73,8 @@ def test_a_replica_that_broke_says_so_to_whoever_watches_it(bundle: Bundle) -> N
         scored = await scoring.score(pair)
         assert isinstance(scored, Scored)
         assert scored.scores.logit.tolist() == [1.5]
-        assert scored.replica
+        assert scored.source.replica
+        assert scored.source.bundle == bundle.digest
         assert scoring.broken is None
         assert isinstance(await scoring.score(breaking), Unavailable)
         assert scoring.broken is not None

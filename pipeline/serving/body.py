@@ -1,0 +1,90 @@
+"""A request's body, within its limits and of its shape, or a refusal that says what is wrong with it.
+
+Promises that at most one chunk beyond the limits is ever held, of one body and of all together, and that no error
+repeats what the body holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+
+from pipeline.codec.decode_json import parse_json
+from pipeline.errors import InputError
+from pipeline.serving.errors import Kind, Refusal
+from pipeline.serving.settings import Requests
+
+Shape = TypeVar("Shape", bound=BaseModel)
+
+
+class Bodies:
+    """The bodies that are arriving.
+
+    Args:
+        limits: What they may be.
+    """
+
+    def __init__(self, limits: Requests) -> None:
+        self._limits = limits
+        self._held_bytes = 0
+
+    async def read(self, request: Request, shape: type[Shape]) -> Shape:
+        """Read one body.
+
+        Args:
+            request: Whose body was not touched.
+            shape: What it has to be.
+
+        Returns:
+            The body, as the shape has it.
+
+        Raises:
+            Refusal: 400, 408, 413, 422 or 429.
+        """
+        try:
+            async with asyncio.timeout(self._limits.deadline_s):
+                body = await self._body(request)
+        except TimeoutError as error:
+            raise Refusal(408, Kind.TIMEOUT, "the body did not arrive in time; send it again") from error
+        try:
+            return shape.model_validate(parse_json(body))
+        except InputError as problem:
+            raise Refusal(400, Kind.VALIDATION, f"the body cannot be read: {problem.detail}") from problem
+        except ValidationError as error:
+            raise Refusal(422, Kind.VALIDATION, _first_problem(error)) from error
+
+    async def _body(self, request: Request) -> bytes:
+        """All of the body; at most one chunk beyond the limits is ever held."""
+        limits = self._limits
+        said = f"the body is larger than {limits.max_bytes} bytes; send fewer candidates at a time"
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length) > limits.max_bytes:
+            raise Refusal(413, Kind.VALIDATION, said)
+        chunks: list[bytes] = []
+        n_bytes = 0
+        try:
+            async for chunk in request.stream():
+                chunks.append(chunk)
+                n_bytes += len(chunk)
+                self._held_bytes += len(chunk)
+                if n_bytes > limits.max_bytes:
+                    raise Refusal(413, Kind.VALIDATION, said)
+                if self._held_bytes > limits.max_held_bytes:
+                    raise Refusal(
+                        429, Kind.OVERLOADED, "too many requests arrive at once; try again in 1 s", 1
+                    )
+        finally:
+            self._held_bytes -= n_bytes
+        return b"".join(chunks)
+
+
+def _first_problem(error: ValidationError) -> str:
+    """The first problem, with its place; never the value that has it."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"]) or "the body"
+    if first["type"] == "extra_forbidden":
+        return f"{place}: there is no such field"
+    return f"{place}: {first['msg']}"

@@ -1,0 +1,72 @@
+"""Bodies that arrive in pieces, late or too large, without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from fastapi import Request
+
+from pipeline.serving.body import Bodies
+from pipeline.serving.errors import Refusal
+from pipeline.serving.settings import Requests
+from pipeline.serving.shapes import ScoreRequest
+
+BODY = b'{"candidates": [1, 2]}'
+
+
+def request(*pieces: bytes, wait_s: float = 0.0) -> Request:
+    coming: list[dict[str, Any]] = [
+        {"type": "http.request", "body": piece, "more_body": at + 1 < len(pieces)}
+        for at, piece in enumerate(pieces)
+    ]
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(wait_s)
+        return coming.pop(0)
+
+    return Request({"type": "http", "method": "POST", "headers": []}, receive)
+
+
+def refusal(bodies: Bodies, asked: Request) -> Refusal:
+    with pytest.raises(Refusal) as refused:
+        asyncio.run(bodies.read(asked, ScoreRequest))
+    return refused.value
+
+
+def cut(body: bytes, size: int) -> Sequence[bytes]:
+    return [body[at : at + size] for at in range(0, len(body), size)]
+
+
+def test_a_body_in_pieces_is_read_whole() -> None:
+    bodies = Bodies(Requests())
+    assert asyncio.run(bodies.read(request(*cut(BODY, 3)), ScoreRequest)).candidates == [1, 2]
+
+
+def test_a_body_that_is_too_large_is_refused_before_its_end() -> None:
+    bodies = Bodies(Requests(max_bytes=1024))
+    asked = request(*cut(b" " * 4000, 1000))
+    assert refusal(bodies, asked).status == 413
+    assert bodies._held_bytes == 0
+
+
+def test_a_body_that_does_not_arrive_is_not_waited_for() -> None:
+    bodies = Bodies(Requests(deadline_s=0.05))
+    assert refusal(bodies, request(BODY, wait_s=30)).status == 408
+
+
+def test_bodies_beyond_what_may_be_held_at_once_are_told_to_come_again() -> None:
+    bodies = Bodies(Requests(max_bytes=1024, max_held_bytes=1024))
+
+    async def work() -> None:
+        slow = asyncio.create_task(bodies.read(request(b" " * 1000, BODY, wait_s=0.1), ScoreRequest))
+        await asyncio.sleep(0.15)  # its first piece is there
+        with pytest.raises(Refusal) as refused:
+            await bodies.read(request(b" " * 100), ScoreRequest)
+        assert (refused.value.status, refused.value.retry_after_s) == (429, 1)
+        assert (await slow).candidates == [1, 2]
+
+    asyncio.run(work())
+    assert bodies._held_bytes == 0
