@@ -52,7 +52,7 @@ class Door:
         self.until(lambda: "door open at" in self.log, "opens")
         return self.log.rpartition("door open at ")[2].split()[0]
 
-    def until(self, reached: Callable[[], object], what: str, timeout_s: float = 120) -> None:
+    def until(self, reached: Callable[[], object], what: str, timeout_s: float = 240) -> None:
         """Wait for something; fail with the log if it does not come, or if the door ends before."""
         deadline = time.monotonic() + timeout_s
         while not reached():

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,6 +19,9 @@ import pytest
 from actors.bundle import Bundle
 from actors.policy import ActionCode
 from actors.scorer import Preparer, Scorer
+from pipeline.kafka import topics
+from pipeline.kafka.embedded import EmbeddedKafka
+from pipeline.kafka.reader import RangeReader
 from tests.bulk.backfills import Backfill, catalogue, content, rejects, verdicts
 from tests.fakes import GatedScorer, PoisonScorer, stand_in_bundle
 
@@ -161,3 +165,26 @@ def test_a_pair_that_ends_its_replica_is_rejected_alone(
     ((row, reason),) = [(one["source_row"], one["reason"]) for one in rejects(tmp_path / "out")]
     assert (row, reason) == (20, "scoring_failed")
     assert len(verdicts(tmp_path / "out")) == 40
+
+
+@pytest.mark.kafka
+def test_verdicts_go_to_a_topic_too(
+    ray_address: str, bundle: Bundle, kafka: EmbeddedKafka, topic: Callable[..., str], tmp_path: Path
+) -> None:
+    open_gate(bundle)
+    source = catalogue(tmp_path / "items.parquet", PRICES)
+    call = [source, tmp_path / "out", *AS_MAPPED, "--json", "--emit"]
+    where = f"kafka.bootstrap_servers={kafka.bootstrap_servers}"
+    _, err = ended(start(ray_address, bundle, [*call, "absent"], *ARITHMETIC, where), exit_code=78)
+    assert "there is no topic 'absent'" in err
+    name = topic()
+    out, _ = ended(start(ray_address, bundle, [*call, name], *ARITHMETIC, where))
+    assert json.loads(out)["counts"]["emitted_messages"] == len(PRICES)
+    ((at, extent),) = topics.extents({"bootstrap_servers": kafka.bootstrap_servers}, name).items()
+    with closing(RangeReader({"bootstrap_servers": kafka.bootstrap_servers})) as reader:
+        records = reader.read(at, 0, extent.last_stable, max_records=999, max_bytes=1 << 30).records
+    sent = {record.key.decode(): json.loads(record.value) for record in records}
+    for row in verdicts(tmp_path / "out"):
+        message = sent[row["candidate_id"]]
+        assert (message["action"], message["score"]) == (row["action"], row["score"])
+        assert (message["source_topic"], message["source_offset"]) == (str(source), row["source_row"])

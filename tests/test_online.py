@@ -16,7 +16,7 @@ from actors.bundle import Bundle
 from tests.doors import Door
 from tests.fakes import PoisonPreparer, PoisonScorer, stand_in_bundle
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 def candidates(*texts: object) -> dict[str, Any]:
@@ -29,13 +29,11 @@ def score(url: str, *texts: object) -> requests.Response:
     return requests.post(f"{url}/v1/score", json=candidates(*texts), timeout=60)
 
 
-@pytest.fixture(scope="module")
-def arithmetic(ray_address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    """A door whose replicas die of some texts."""
-    folder = tmp_path_factory.mktemp("online")
-    overrides = [
-        f"bundle={stand_in_bundle(folder).path}",
-        "name=arithmetic",
+def overrides(bundle: Bundle, ray_address: str, name: str) -> list[str]:
+    """The settings of a door whose replicas die of some texts."""
+    return [
+        f"bundle={bundle.path}",
+        f"name={name}",
         "pool.preparer=tests.fakes:PoisonPreparer",
         "pool.scorer=tests.fakes:PoisonScorer",
         "pool.cpus_per_replica=0.5",
@@ -44,7 +42,19 @@ def arithmetic(ray_address: str, tmp_path_factory: pytest.TempPathFactory) -> It
         "queue.max_wait_s=60",
         f"ray.address={ray_address}",
     ]
-    with Door(folder / "log", *overrides) as door:
+
+
+@pytest.fixture(scope="module")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return stand_in_bundle(tmp_path_factory.mktemp("stand-in"))
+
+
+@pytest.fixture(scope="module")
+def arithmetic(
+    stand_in: Bundle, ray_address: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Door]:
+    log = tmp_path_factory.mktemp("online") / "log"
+    with Door(log, *overrides(stand_in, ray_address, "arithmetic")) as door:
         door.until_ready()
         yield door
 
@@ -116,12 +126,24 @@ def test_no_request_hangs_or_is_a_500_while_replicas_die(arithmetic: Door) -> No
     assert 200 in codes
 
 
+def test_a_door_removes_what_one_of_its_name_left_when_it_was_killed(
+    stand_in: Bundle, ray_address: str, tmp_path: Path
+) -> None:
+    """Its replicas went on answering, with whatever bundle they had."""
+    settings = overrides(stand_in, ray_address, "twice")
+    with Door(tmp_path / "first", *settings) as first:
+        assert score(first.until_ready(), 150).status_code == 200
+    with Door(tmp_path / "second", *settings) as second:
+        assert score(second.until_ready(), 150).status_code == 200
+        assert second.stop() == 0
+
+
 def test_the_real_model_answers_on_a_ray_of_its_own_and_the_end_is_clean(
     base_bundle: Bundle, tmp_path: Path
 ) -> None:
     """Ray was started in a thread that ended, and was ended with it."""
-    overrides = [f"bundle={base_bundle.path}", "ray.num_cpus=2", "ray.object_store_mb=100"]
-    with Door(tmp_path / "log", *overrides, environment={"SLUICE_TOKEN": "t0ken"}) as door:
+    settings = [f"bundle={base_bundle.path}", "ray.num_cpus=2", "ray.object_store_mb=100"]
+    with Door(tmp_path / "log", *settings, environment={"SLUICE_TOKEN": "t0ken"}) as door:
         url = door.until_ready()
         asked = {"query": "red shoes", "texts": ["blue hat", "red shoes for men"]}
         assert requests.post(f"{url}/rerank", json=asked, timeout=30).status_code == 401
