@@ -8,6 +8,7 @@ it imports OpenVINO: `encoder.open_backend` does so only for a bundle that needs
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 import numpy as np
@@ -110,11 +111,26 @@ def hold(bundle: Bundle, serving: Serving) -> None:
         raise BundleProblem(str(bundle.path), problem)
 
 
-def _compiled(bundle: Bundle, serving: Serving, threads: int | None) -> Any:  # noqa: ANN401 - OpenVINO is untyped
+def import_openvino() -> Any:  # noqa: ANN401 - OpenVINO is untyped
+    """OpenVINO, which calls nobody from here: it, and NNCF, would tell their makers of each conversion.
+
+    Returns:
+        The module.
+
+    Raises:
+        ExtraMissing: It is not installed.
+    """
+    absent: Any = None  # in the place of a module: whoever imports it goes on without
+    sys.modules.setdefault("openvino_telemetry", absent)
     try:
         import openvino  # noqa: PLC0415 - not everybody has it
     except ModuleNotFoundError as error:
         raise ExtraMissing("openvino", str(error.name)) from error
+    return openvino
+
+
+def _compiled(bundle: Bundle, serving: Serving, threads: int | None) -> Any:  # noqa: ANN401
+    openvino = import_openvino()
     wanted: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": _HINTS[serving.precision],
         "PERFORMANCE_HINT": "LATENCY",

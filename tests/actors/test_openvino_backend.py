@@ -29,6 +29,9 @@ pytestmark = [
 ]
 
 
+IN_FP32 = pytest.mark.parametrize("child", [Precision.FP32], indirect=True)
+
+
 def drawn(seed, longest=60):
     draw = np.random.default_rng(seed)
     lengths = draw.integers(3, longest, N)
@@ -94,11 +97,13 @@ def test_it_says_nearly_what_the_weights_say(parent, child, scorer):
     )
 
 
+@IN_FP32
 def test_another_device_is_refused(child):
     with pytest.raises(DeviceMissing):
         open_backend(child, device="cuda")
 
 
+@IN_FP32
 def test_a_process_that_is_held_to_another_set_is_refused(child):
     """oneDNN reads it once; a second bundle in the process would be computed with the first one's."""
     code = (
@@ -113,6 +118,18 @@ def test_a_process_that_is_held_to_another_set_is_refused(child):
     assert "is held to SSE41" in done.stderr
 
 
+def test_nobody_is_told_of_a_conversion():
+    """OpenVINO and NNCF report to their makers unless somebody has declined."""
+    code = (
+        "import sys\nfrom actors.openvino_backend import import_openvino\nimport_openvino()\n"
+        "import nncf.telemetry.wrapper as n\nimport openvino.tools.ovc.telemetry_utils as o\n"
+        "print(isinstance(n.telemetry, n.NNCFTelemetry), o.tm.__name__, sys.modules['openvino_telemetry'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "openvino.tools.ovc.telemetry_stub", "None"]
+
+
+@IN_FP32
 def test_a_bundle_without_its_export_is_refused(child, tmp_path):
     bare = replace(child, path=tmp_path)
     (tmp_path / "config.json").write_bytes((child.path / "config.json").read_bytes())
