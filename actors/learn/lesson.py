@@ -24,7 +24,7 @@ from actors.learn.lexical_prior import distinct, fit_prior
 from actors.learn.reading import read_labels
 from actors.learn.recipe import Augmentation, Teacher, TeacherKind
 from actors.learn.roles import Role, digest
-from actors.learn.sample import Sample, compose
+from actors.learn.sample import People, Sample, compose
 from actors.learn.teacher import FeatureTeacher
 from actors.learn.unlabelled import Couple, crossed, pseudo_queries
 from actors.lexical import Lexicon
@@ -33,6 +33,8 @@ from actors.prior import Prior
 
 _LEAST_P = 1e-4
 """A probability of 0 or 1 is no logit; this one stands for it."""
+_CERTAIN = 2.5
+"""The logit that stands for what all people call severe: a probability of 0.92, as labels err."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,13 +128,24 @@ def _of_features(sample: Sample, setting: Setting, encoder: Encoder) -> Lesson:
         pairs=Taught(
             [*people.queries, *(query for query, _ in others)],
             [*people.documents, *(document for _, document in others)],
-            np.concatenate([teacher.out_of_fold, said]),
+            np.concatenate([_with_labels(teacher.out_of_fold, people, setting.teacher.label_share), said]),
         ),
         held_out=Taught(
             held_out.queries, held_out.documents, teacher.logits(held_out.query.tolist(), held_out.documents)
         ),
         prior=teacher.prior,
     )
+
+
+def _with_labels(logit: NDArray[np.float64], people: People, share: float) -> NDArray[np.float64]:
+    """What labelled pairs are to be: between what the teacher says of them and what people say.
+
+    A mean of soft and hard targets: Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network (2015),
+    section 2.
+    """
+    said = _CERTAIN * (2 * people.share_severe - 1)
+    mean: NDArray[np.float64] = (1 - share) * logit + share * said
+    return mean
 
 
 def _of_bundle(sample: Sample, setting: Setting, encoder: Encoder) -> Lesson:

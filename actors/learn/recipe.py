@@ -77,12 +77,18 @@ class Teacher:
     """Factor on the recipe's rates when the labels are learned after the teacher."""
     folds: int = 5
     """Parts of the clusters; a teacher that saw a pair's labels does not score it."""
+    label_share: float = 0.5
+    """Of what a labelled pair is to be, the share that its label says, from 0 to 1; the rest says the teacher of
+    features. The teacher alone ranked one fold of real shopping pairs at 0.74, a quarter of the label at 0.756,
+    half at 0.761."""
 
     def __post_init__(self) -> None:
         if (self.source is None) is (self.kind in {TeacherKind.BUNDLE, TeacherKind.FILE}):
             raise ValueError(f"teacher.source goes with the kinds bundle and file, not with {self.kind}")
         if self.epochs < 1 or self.folds < 2 or self.label_rate <= 0:
             raise ValueError("a teacher needs 1 epoch or more, 2 folds or more, and a rate above 0")
+        if not 0 <= self.label_share <= 1:
+            raise ValueError(f"a teacher needs a share of labels from 0 to 1, not {self.label_share}")
 
 
 @dataclass(frozen=True, slots=True)

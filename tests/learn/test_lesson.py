@@ -42,8 +42,9 @@ def encoder(tiny_encoder):
 
 @pytest.fixture
 def setting(tiny_encoder):
-    def make(kind, source=None, **changes):
-        teacher = Teacher(kind, source=None if source is None else str(source), folds=2)
+    def make(kind, source=None, *, label_share=0.5, **changes):
+        told = None if source is None else str(source)
+        teacher = Teacher(kind, source=told, folds=2, label_share=label_share)
         return Setting(teacher, TEMPLATE, str(tiny_encoder), MADE, **changes)
 
     return make
@@ -80,6 +81,19 @@ def test_features_score_all_pairs_of_the_role_train_and_others_that_are_made(of,
     assert roc_auc_score(people.severe, found.pairs.logit[: len(people)]) > 0.9
     assert len(found.held_out) == len(of.people(Role.DEV))
     assert_nothing_of_what_judges(found, of)
+
+
+def test_a_labelled_pair_is_to_be_between_what_the_teacher_and_what_people_say(of, setting, encoder):
+    people = of.people(Role.TRAIN)
+    none, half, all_of_it = (
+        prepare_lesson(of, setting(TeacherKind.FEATURES, label_share=share), encoder).pairs.logit
+        for share in (0.0, 0.5, 1.0)
+    )
+    n = len(people)
+    np.testing.assert_allclose(half, (none + all_of_it) / 2)
+    assert set(all_of_it[:n].tolist()) == {-2.5, 2.5}
+    assert np.array_equal(all_of_it[:n] > 0, people.severe)
+    np.testing.assert_array_equal(none[n:], all_of_it[n:])
 
 
 def test_what_is_made_is_no_pair_of_the_labels(of, setting, encoder, monkeypatch):

@@ -39,7 +39,7 @@ def test_a_source_goes_with_a_bundle_or_a_file_and_with_nothing_else(kind):
         Teacher(kind, source=None if has_source else "there")
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"folds": 1}, {"label_rate": 0.0}])
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"folds": 1}, {"label_rate": 0.0}, {"label_share": 1.1}])
 def test_a_teacher_that_cannot_teach_is_refused(wrong):
     with pytest.raises(ValueError, match="a teacher needs"):
         Teacher(**wrong)
