@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup lock fmt lint type test unit demo bench-stream bench-backfill bench-guarantee bench-learn bench-online check clean
+.PHONY: help setup lock fmt lint type test unit demo bench-stream bench-backfill bench-scorer bench-guarantee bench-learn bench-online check clean
 .DEFAULT_GOAL := help
 
 help: ## List the verbs.
@@ -53,6 +53,9 @@ bench-stream: $(STAMP) ## Measure the stream; writes bench/results/stream.json.
 
 bench-backfill: $(STAMP) ## Measure the backfill; writes bench/results/backfill.json.
 	$(BIN)/python -m bench.backfill
+
+bench-scorer: $(STAMP) ## Measure the scorer in each precision; writes bench/results/scorer.json.
+	$(BIN)/python -m bench.scorer
 
 bench-guarantee: $(STAMP) ## Measure whether proven thresholds keep their promise; writes bench/results/guarantee.json.
 	$(BIN)/python -m bench.guarantee

@@ -126,17 +126,21 @@ def main() -> int:
 
 def _sample() -> Sample:
     """The pairs, one role for all: each fold gives its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        labels = read_labels([write_labels(Path(folder) / "labels.parquet")], COLUMNS, RUBRIC)
+    return Sample.of(labels, TEMPLATE, shares={Role.TRAIN: 1.0})
+
+
+def write_labels(path: Path) -> Path:
+    """Shared data as a file of labels, its fields flat."""
     rows = pq.read_table(DATA).to_pylist()
     for row in rows:
         category = list(row["category"] or ())
         row |= {"kind": " ".join(category[-2:]), "category": " ".join(category)}
         row |= {"colour": row["color"], "bullets": row["bullet_points"]}
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "labels.parquet"
-        names = ("query", *FIELDS, "esci_label")
-        pq.write_table(pa.table({name: [row[name] for row in rows] for name in names}), path)
-        labels = read_labels([path], COLUMNS, RUBRIC)
-    return Sample.of(labels, TEMPLATE, shares={Role.TRAIN: 1.0})
+    names = ("query", *FIELDS, "esci_label")
+    pq.write_table(pa.table({name: [row[name] for row in rows] for name in names}), path)
+    return path
 
 
 def _fold(

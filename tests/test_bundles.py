@@ -138,7 +138,7 @@ def test_another_bundle_at_the_address_is_refused_where_it_is_pinned_and_taken_w
         ("config.json", None, "config.json missing"),
         ("sluice.json", None, "cannot be fetched"),
         ("sluice.json", b"{}", "sluice.json is not a manifest"),
-        ("sluice.json", b'{"schema": 3, "digest": ""}', "schema 3 is newer"),
+        ("sluice.json", b'{"schema": 4, "digest": ""}', "schema 4 is newer"),
     ],
     ids=str,
 )

@@ -125,15 +125,47 @@ def optimise(
     refuse_existing(order.folder)
     order.folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=order.folder.parent, prefix=f".{order.folder.name}-") as scratch:
-        draft = _draft(Path(scratch) / "draft", parent, sample, serving, source=source)
         aside = replace(order, folder=Path(scratch) / "bundle")
-        done = finish(draft, sample, aside, traffic, earlier=parent, source=source)
+        done = child_of(parent, sample, aside, serving, traffic=traffic, source=source)
         pairs = (traffic or Traffic.of(sample, source)).pairs
         found = liken(parent, done.bundle, sample, pairs, source=source)
         if found.accepted:
             refuse_existing(order.folder)
             done.bundle.path.rename(order.folder)
     return Optimised(replace(done, bundle=replace(done.bundle, path=order.folder)), found)
+
+
+def child_of(
+    parent: Bundle,
+    sample: Sample,
+    order: Order,
+    serving: Serving,
+    *,
+    traffic: Traffic | None = None,
+    source: str = "labels",
+) -> Finished:
+    """Make a child that is computed in another way, whatever it does.
+
+    Args:
+        parent: See `optimise`, also for the others.
+        sample: Labels.
+        order: What is asked for.
+        serving: The way.
+        traffic: A window.
+        source: Where the labels come from.
+
+    Returns:
+        The child, where it was ordered.
+
+    Raises:
+        BundleError: As `optimise` raises it, and so for the others.
+        CalibrationFailed: The map cannot be fitted.
+        DataRefused: The labels do not suffice.
+        TriesSpent: It would be one more try than planned.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        draft = _draft(Path(scratch) / "draft", parent, sample, serving, source=source)
+        return finish(draft, sample, order, traffic, earlier=parent, source=source)
 
 
 def liken(parent: Bundle, child: Bundle, sample: Sample, pairs: Sequence[Pair], *, source: str) -> Likeness:
