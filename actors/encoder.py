@@ -7,6 +7,7 @@ from the network. Importing this module imports torch, two seconds; whoever only
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, Protocol
@@ -22,6 +23,8 @@ from actors.batching import PaddedBatch
 from actors.bundle import WEIGHTS_FILE, Bundle, read_config
 from actors.errors import BundleProblem, DeviceMissing, OutOfMemory
 from actors.serving import Engine, Precision
+
+logger = logging.getLogger(__name__)
 
 Classifier = Callable[[Tensor, Tensor | None, Tensor], Tensor]
 """Ids, types and mask `[n, width]` to logits `[n]`, all on one device."""
@@ -114,6 +117,12 @@ class TorchBackend:
         config = read_config(bundle.path)
         self._n_positions = read_positions(bundle, config)
         products = torch.bfloat16 if bundle.manifest.serving.precision is Precision.BF16 else torch.float32
+        if self._device.type == "cuda" and products is torch.float32:
+            logger.warning(
+                "%s computes in fp32, as the bundle says; for a GPU make a child in bf16: "
+                "sluice bundle optimise --engine torch --precision bf16",
+                self._device,
+            )
         self._classify = _load(bundle, config, self._device, products)
         self._pad_id = int(config.get("pad_token_id") or 0)
 
