@@ -21,7 +21,7 @@ from ray.data import ActorPoolStrategy, Dataset
 from ray.exceptions import RayError, RayTaskError
 
 from actors.errors import ActorError
-from pipeline import ray_data, startup
+from pipeline import ray_data
 from pipeline.bulk import prepare, run, score, write
 from pipeline.bulk.files import Survey, survey
 from pipeline.bulk.known import Known
@@ -30,7 +30,7 @@ from pipeline.bulk.previous import read_previous
 from pipeline.bulk.store import Store
 from pipeline.bulk.tenure import held
 from pipeline.bulk.write import Done
-from pipeline.bundles import pin
+from pipeline.bundles import open_bundle, pin
 from pipeline.candidate_files import Columns
 from pipeline.codec.verdict import VerdictContext
 from pipeline.errors import BackfillEnded, BackfillRefused, SettingsError, SluiceError, TransientError
@@ -146,7 +146,7 @@ def backfill(
         SluiceError: Bundle, settings, broker or store. In the middle of the work, what is done is kept.
     """
     store = _opened(source, folder)
-    bundle = startup.open_bundle(settings)
+    bundle = open_bundle(settings)
     _check(settings, wish.topic)
     ceilings = Ceilings(settings.backfill.part_rows, settings.backfill.part_bytes)
     found = survey(source, columns, ceilings)

@@ -14,13 +14,18 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from actors.batching import padded_widths
 from actors.bundle import FILES, MANIFEST_FILE, Bundle, check_names, read_manifest
 from actors.errors import ActorError, BundleProblem, DigestMismatch
 from actors.files import draft_beside
 from pipeline.errors import BundleRefused
 from pipeline.kafka.jars import cache_folder
+
+if TYPE_CHECKING:
+    from pipeline.serving.settings import ServeSettings
+    from pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +56,28 @@ def open_with(opener: Callable[[Path], Opened], address: str) -> Opened:
         return opener(local_bundle(address))
     except ActorError as error:
         raise BundleRefused(str(error)) from error
+
+
+def open_bundle(settings: Settings | ServeSettings) -> Bundle:
+    """Open the bundle of a gate or a door, every digest checked; one that is elsewhere is fetched first.
+
+    Args:
+        settings: With its address.
+
+    Returns:
+        The bundle.
+
+    Raises:
+        BundleRefused: It must not be used.
+        SettingsError: Its longest pair does not fit `pool.budget_tokens`.
+    """
+    bundle = open_with(Bundle.open, settings.bundle)
+    longest = int(padded_widths([bundle.manifest.max_tokens])[0])
+    budget = settings.pool.budget_tokens
+    if longest > budget:
+        problem = f"{budget} tokens hold no pair of this bundle, which takes up to {longest}; allow as many"
+        raise settings.refuse("pool.budget_tokens", problem)
+    return bundle
 
 
 def local_bundle(address: str) -> Path:

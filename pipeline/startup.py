@@ -1,6 +1,6 @@
 """What is checked before a gate takes its first claim: everything whose failure is known at start fails at start.
 
-Each refusal names the setting, or the bundle, and what would be right. Asks the broker, and reads the bundle.
+Each refusal names the setting, and what would be right. Asks the broker; the bundle is opened by `bundles`.
 """
 
 from __future__ import annotations
@@ -8,37 +8,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from actors.batching import padded_widths
-from actors.bundle import Bundle
-from pipeline import bundles, codec
+from pipeline import codec
 from pipeline.kafka import topics
 from pipeline.publisher import Destination
 from pipeline.records import Route
 from pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-
-def open_bundle(settings: Settings) -> Bundle:
-    """Open the bundle, every digest checked; one that is elsewhere is fetched first.
-
-    Args:
-        settings: Of the gate.
-
-    Returns:
-        The bundle.
-
-    Raises:
-        BundleRefused: It must not be used.
-        SettingsError: Its longest pair does not fit `pool.budget_tokens`.
-    """
-    bundle = bundles.open_with(Bundle.open, settings.bundle)
-    longest = int(padded_widths([bundle.manifest.max_tokens])[0])
-    budget = settings.pool.budget_tokens
-    if longest > budget:
-        problem = f"{budget} tokens hold no pair of this bundle, which takes up to {longest}; allow as many"
-        raise settings.refuse("pool.budget_tokens", problem)
-    return bundle
 
 
 def destinations(settings: Settings) -> dict[Route, Destination]:

@@ -11,6 +11,7 @@ from kafka.admin import ConfigResource
 
 from actors.bundle import Bundle, write_bundle
 from pipeline import startup
+from pipeline.bundles import open_bundle
 from pipeline.errors import BrokerUnreachable, BundleRefused, SettingsError
 from pipeline.publisher import Destination
 from pipeline.records import Route
@@ -34,7 +35,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 def test_a_bundle_that_is_whole_is_opened(bundle: Bundle) -> None:
-    assert startup.open_bundle(Settings(bundle=str(bundle.path))) == bundle
+    assert open_bundle(Settings(bundle=str(bundle.path))) == bundle
 
 
 def test_a_bundle_that_was_altered_is_refused_with_the_name_of_the_file(
@@ -43,13 +44,13 @@ def test_a_bundle_that_was_altered_is_refused_with_the_name_of_the_file(
     altered = shutil.copytree(bundle.path, tmp_path / "altered")
     (altered / "model.safetensors").write_text("other weights")
     with pytest.raises(BundleRefused, match=r"model\.safetensors was altered") as refused:
-        startup.open_bundle(Settings(bundle=str(altered)))
+        open_bundle(Settings(bundle=str(altered)))
     assert str(altered) in str(refused.value)
 
 
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleRefused, match=str(tmp_path)):
-        startup.open_bundle(Settings(bundle=str(tmp_path)))
+        open_bundle(Settings(bundle=str(tmp_path)))
 
 
 def test_a_token_budget_below_the_longest_pair_is_refused(bundle: Bundle, tmp_path: Path) -> None:
@@ -57,9 +58,9 @@ def test_a_token_budget_below_the_longest_pair_is_refused(bundle: Bundle, tmp_pa
     manifest = replace(bundle.manifest, max_tokens=600, files={})
     long = write_bundle(tmp_path / "long", model_folder=bundle.path, manifest=manifest)
     with pytest.raises(SettingsError, match="608") as refused:
-        startup.open_bundle(Settings(bundle=str(long.path), pool={"budget_tokens": 607}))
+        open_bundle(Settings(bundle=str(long.path), pool={"budget_tokens": 607}))
     assert refused.value.setting == "pool.budget_tokens"
-    assert startup.open_bundle(Settings(bundle=str(long.path), pool={"budget_tokens": 608})) == long
+    assert open_bundle(Settings(bundle=str(long.path), pool={"budget_tokens": 608})) == long
 
 
 # --- the broker

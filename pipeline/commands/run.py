@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline import startup
+from pipeline import bundles, startup
 from pipeline.commands.options import Config, Overrides, log_to_stderr, settings_from
 from pipeline.keeper import Keeper
 
@@ -41,7 +41,7 @@ def run(
     keeper = Keeper(
         settings,
         startup.destinations(settings),
-        startup.open_bundle(settings),
+        bundles.open_bundle(settings),
         until_drained=until_drained,
     )
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -26,7 +26,8 @@ def serve(
 
     Example: `sluice serve -c configs/serve.yaml --set http.port=8080`
     """
-    from pipeline.serving.settings import TOKEN_VARIABLE, load_serve, open_bundle  # noqa: PLC0415
+    from pipeline.bundles import open_bundle  # noqa: PLC0415
+    from pipeline.serving.settings import TOKEN_VARIABLE, load_serve  # noqa: PLC0415
 
     settings = load_serve(config, overrides or ())
     if show_settings:

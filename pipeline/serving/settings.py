@@ -14,10 +14,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableVariable
 
-from actors.batching import padded_widths
-from actors.bundle import Bundle
 from actors.pairs import MAX_CHARS
-from pipeline.bundles import open_with
 from pipeline.errors import SettingsError
 from pipeline.settings import Limits, Pool, Ray, Section, Settings, Sourced, checked
 from pipeline.settings_sources import ENV_PREFIX, Sources
@@ -133,25 +130,3 @@ def load_serve(path: Path | None, overrides: Sequence[str] = ()) -> ServeSetting
     except UnreadableVariable as error:
         raise SettingsError("settings", f"a variable is not JSON: {error}", f"{ENV_PREFIX}*") from error
     return checked(ServeSettings, Sources.read(path, environment, overrides))
-
-
-def open_bundle(settings: ServeSettings) -> Bundle:
-    """Open the bundle, every digest checked; one that is elsewhere is fetched first.
-
-    Args:
-        settings: Of the door.
-
-    Returns:
-        The bundle.
-
-    Raises:
-        BundleRefused: It must not be used.
-        SettingsError: Its longest pair does not fit `pool.budget_tokens`.
-    """
-    bundle = open_with(Bundle.open, settings.bundle)
-    longest = int(padded_widths([bundle.manifest.max_tokens])[0])
-    budget = settings.pool.budget_tokens
-    if longest > budget:
-        problem = f"{budget} tokens hold no pair of this bundle, which takes up to {longest}; allow as many"
-        raise settings.refuse("pool.budget_tokens", problem)
-    return bundle

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from actors.bundle import Bundle
+from pipeline.bundles import open_bundle
 from pipeline.errors import BundleRefused, SettingsError
-from pipeline.serving.settings import ServeSettings, load_serve, open_bundle
+from pipeline.serving.settings import ServeSettings, load_serve
 
 CONFIG = Path(__file__).parents[2] / "configs" / "serve.yaml"
 
