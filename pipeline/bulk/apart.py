@@ -6,18 +6,14 @@ Promises that a pair which ends its process, or gives no answer, raises here as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 from actors.scorer import Scores
 from actors.tokens import Tokens
 from pipeline.errors import ReplicasKeepDying
+from pipeline.score import Trying
 from pipeline.trial import Died
 
 MAX_DEATHS = 40
 """Deaths in a row until it is not the pairs. To find one of a million by halving takes 21, others a few."""
-
-Trying = Callable[[Sequence[Tokens]], list[Scores | Died]]
-"""Scores batches that may kill their process, one by one; a `Trial`."""
 
 
 class Apart:

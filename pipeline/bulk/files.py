@@ -24,7 +24,7 @@ from fsspec.utils import get_protocol
 
 from pipeline.bulk import lines, parts
 from pipeline.bulk.parts import Ceilings, RowGroup, Stretch
-from pipeline.bundles import WITH_PASSWORD
+from pipeline.bulk.store import in_one_line, refuse_password
 from pipeline.candidate_columns import check_schema
 from pipeline.candidate_files import Columns, Kind, kind_of
 from pipeline.errors import BackfillRefused, DataUnusable
@@ -108,11 +108,7 @@ class _Looked:
 
 
 def _find(address: str) -> list[str]:
-    if WITH_PASSWORD.search(address):
-        shown = WITH_PASSWORD.sub("//", address)
-        raise BackfillRefused(
-            shown, "no password goes with an address; give it to the library, by the environment"
-        )
+    refuse_password(address)
     try:
         store, root = fsspec.core.url_to_fs(address)
         store.invalidate_cache()
@@ -123,7 +119,7 @@ def _find(address: str) -> list[str]:
         else:
             found = [path for path in store.glob(root) if store.isfile(path)] if has_magic(root) else []
     except Exception as error:  # each store has errors of its own
-        raise BackfillRefused(address, f"cannot be read: {_said(error)}") from error
+        raise BackfillRefused(address, f"cannot be read: {in_one_line(error)}") from error
     if not found:
         raise BackfillRefused(address, "there is no such file, and no file in such a folder")
     local = get_protocol(address) in {"file", "local"}
@@ -155,7 +151,7 @@ def _look_at_parquet(file: str, *, columns: Columns, ceilings: Ceilings) -> _Loo
     except DataUnusable as error:
         raise BackfillRefused(file, error.problem) from error
     except Exception as error:  # each store has errors of its own
-        raise BackfillRefused(file, f"cannot be read as Parquet: {_said(error)}") from error
+        raise BackfillRefused(file, f"cannot be read as Parquet: {in_one_line(error)}") from error
     metadata = footer.metadata
     groups = [_row_group(metadata.row_group(at), set(columns.all)) for at in range(metadata.num_row_groups)]
     looked = InputFile(file, metadata.num_rows, size, digest, "footer", _version(file))
@@ -183,7 +179,7 @@ def _look_at_lines(file: str, *, columns: Columns, ceilings: Ceilings) -> _Looke
     except DataUnusable as error:
         raise BackfillRefused(error.what, error.problem) from error
     except Exception as error:  # each store has errors of its own
-        raise BackfillRefused(file, f"cannot be read: {_said(error)}") from error
+        raise BackfillRefused(file, f"cannot be read: {in_one_line(error)}") from error
     looked = InputFile(file, scanned.n_rows, scanned.n_bytes, scanned.digest, "file", None)
     return _Looked(looked, scanned.stretches, [])
 
@@ -209,7 +205,3 @@ def _differing(
     for name, kind, other in zip(names, types, others, strict=False):
         if kind != other:
             yield name, kind, other
-
-
-def _said(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

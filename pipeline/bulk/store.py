@@ -35,10 +35,7 @@ class Store:
     """
 
     def __init__(self, address: str) -> None:
-        if WITH_PASSWORD.search(address):
-            shown = WITH_PASSWORD.sub("//", address)
-            problem = "no password goes with an address; give it to the library, by the environment"
-            raise BackfillRefused(shown, problem)
+        refuse_password(address)
         try:
             self._files, self._root = fsspec.core.url_to_fs(address)
         except (ValueError, ImportError) as error:
@@ -152,5 +149,17 @@ class Store:
         try:
             yield
         except Exception as error:  # each store has errors of its own
-            said = " ".join(str(error).split()) or type(error).__name__
-            raise TransientError(doing, said) from error
+            raise TransientError(doing, in_one_line(error)) from error
+
+
+def refuse_password(address: str) -> None:
+    """Refuse an address that holds a password, without telling it. Raises BackfillRefused."""
+    if WITH_PASSWORD.search(address):
+        shown = WITH_PASSWORD.sub("//", address)
+        problem = "no password goes with an address; give it to the library, by the environment"
+        raise BackfillRefused(shown, problem)
+
+
+def in_one_line(error: Exception) -> str:
+    """What a store's own error says, or else what it is called."""
+    return " ".join(str(error).split()) or type(error).__name__
