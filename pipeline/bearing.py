@@ -7,14 +7,27 @@ through it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from actors.scorer import Scores, ScoresPairs
 from actors.tokens import Tokens
+from pipeline.records import Effort
 
 NOT_SCORED = float("nan")
+
+
+class Borne(NamedTuple):
+    """What became of some pairs."""
+
+    scores: Scores
+    """One for each; `NOT_SCORED` where there is none."""
+    failures: Mapping[int, str]
+    """Why some have none, by place."""
+    effort: Effort = Effort()
+    """What it took; nothing is known of a scorer that does not count."""
 
 
 class Bearing:
@@ -28,15 +41,16 @@ class Bearing:
         self._scorer = scorer
         self._sound: Tokens | None = None  # a pair that was scored
 
-    def score(self, tokens: Tokens) -> tuple[Scores, dict[int, str]]:
+    def score(self, tokens: Tokens) -> Borne:
         """Score what can be scored.
 
         Args:
             tokens: Pairs, n of them; none will do.
 
         Returns:
-            A score for each, and by place why some have `NOT_SCORED` instead.
+            What became of each.
         """
+        before = _so_far(self._scorer)
         scores, failures = _score(self._scorer, tokens)
         if self._sound is None and len(failures) < len(tokens):
             self._sound = tokens.take([next(at for at in range(len(tokens)) if at not in failures)])
@@ -45,7 +59,8 @@ class Bearing:
             if self._sound is None:
                 raise next(iter(failures.values()))
             self._scorer.score(self._sound)
-        return scores, {at: f"{type(why).__name__}: {why}" for at, why in failures.items()}
+        because = {at: f"{type(why).__name__}: {why}" for at, why in failures.items()}
+        return Borne(scores, because, _so_far(self._scorer) - before)
 
 
 def unscored() -> Scores:
@@ -61,6 +76,15 @@ def joined(parts: Sequence[Scores]) -> Scores:
         np.concatenate([part.relevance for part in parts]),
         np.concatenate([part.action for part in parts]),
     )
+
+
+def _so_far(scorer: ScoresPairs) -> Effort:
+    """What a scorer did since it was opened. Whoever names a class of their own need not count."""
+    counted = getattr(scorer, "effort", None)
+    if counted is None:
+        return Effort()
+    repeats = counted.pairs - counted.encoded
+    return Effort(counted.pairs, repeats, counted.tokens, counted.padded, counted.halvings)
 
 
 def _score(scorer: ScoresPairs, tokens: Tokens) -> tuple[Scores, dict[int, Exception]]:

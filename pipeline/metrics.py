@@ -12,7 +12,7 @@ from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from pipeline.records import Mode, Settled, TopicPartition
+from pipeline.records import Effort, Mode, Settled, TopicPartition
 
 LATENCY_BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300)
 """Seconds; finest around what is promised at a trickle."""
@@ -28,6 +28,32 @@ class Ends(Protocol):
     @property
     def high_watermark(self) -> int:
         """End of what is replicated."""
+
+
+class EffortCounters:
+    """What scoring took, of one door.
+
+    Args:
+        prefix: How the names begin.
+        registry: Where they are told.
+    """
+
+    def __init__(self, prefix: str, registry: CollectorRegistry) -> None:
+        self._counters = [
+            Counter(f"{prefix}_{name}", description, registry=registry)
+            for name, description in (
+                ("scored_pairs", "Pairs that replicas scored."),
+                ("repeated_pairs", "Of these, pairs that were not encoded: the same one had been."),
+                ("tokens", "Tokens of the encoded pairs."),
+                ("padded_tokens", "The same with their padding."),
+                ("budget_halvings", "How often a device had no room for the token budget."),
+            )
+        ]
+
+    def add(self, effort: Effort) -> None:
+        """Record what some pairs took."""
+        for counter, n in zip(self._counters, effort, strict=True):
+            counter.inc(n)
 
 
 class Metrics:
@@ -88,6 +114,7 @@ class Metrics:
             buckets=LATENCY_BUCKETS,
             registry=registry,
         )
+        self._effort = EffortCounters("sluice", registry)
         self._commits = Counter("sluice_commits", "Transactions committed.", registry=registry)
         self._sessions = Counter(
             "sluice_sessions", "Sessions built: member, producer, positions.", registry=registry
@@ -173,6 +200,7 @@ class Metrics:
         """Record what a claim took in each stage, and which replica answered."""
         self._stage.labels("prepare").observe(settled.prepare_s)
         self._stage.labels("score").observe(settled.score_s)
+        self._effort.add(settled.effort)
         now = self._clock()
         recent = {replica: at for replica, at in self._seen.items() if now - at < 60}
         self._seen = {**recent, settled.replica: now}

@@ -224,6 +224,31 @@ class Counts(NamedTuple):
         return self.prune + self.review + self.pass_
 
 
+class Effort(NamedTuple):
+    """What a scorer had to do for some pairs."""
+
+    pairs: int = 0
+    """Scored, repeats and all."""
+    repeats: int = 0
+    """Of these, not encoded: the same pair had been."""
+    tokens: int = 0
+    """Of the encoded pairs."""
+    padded_tokens: int = 0
+    """The same with their padding."""
+    halvings: int = 0
+    """How often the device had no room for the token budget."""
+
+    def __add__(self, other: object) -> Effort:
+        """Sum, field by field."""
+        if not isinstance(other, Effort):
+            return NotImplemented
+        return Effort(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def __sub__(self, other: Effort) -> Effort:
+        """Difference, field by field."""
+        return Effort(*(a - b for a, b in zip(self, other, strict=True)))
+
+
 @dataclass(frozen=True, slots=True)
 class Settled:
     """A claim, or a piece of one, that came back: what to publish for it, and what it took."""
@@ -241,6 +266,8 @@ class Settled:
     """Timestamp of its oldest record, epoch milliseconds; None where it held no record."""
     prepare_s: float = 0.0
     score_s: float = 0.0
+    effort: Effort = field(default_factory=Effort)
+    """What scoring it took; none where it was scored in a trial."""
     replica: str = ""
     """Which replica scored it."""
     lost: int = 0

@@ -22,7 +22,7 @@ from actors.bundle import Bundle
 from actors.scorer import Scores, ScoresPairs
 from actors.tokens import Tokens
 from pipeline import link
-from pipeline.bearing import Bearing, joined, unscored
+from pipeline.bearing import Bearing, Borne, joined, unscored
 from pipeline.bundles import open_with
 from pipeline.codec import (
     Limits,
@@ -89,13 +89,11 @@ class Score:
         began = time.monotonic()
         claim, work = item.claim, unpack_work(item.work)
         tokens = Tokens.from_arrow(work.columns)
-        scores, failures = (
-            self._try(tokens) if claim.condemned and len(tokens) else self._scorer.score(tokens)
-        )
+        borne = self._try(tokens) if claim.condemned and len(tokens) else self._scorer.score(tokens)
         context = replace(self._context, source=claim.source, mode=claim.mode)
         now_ms = time.time_ns() // 1_000_000
-        verdicts = encode_verdicts(work.records, work.origins, scores, context, time_ms=now_ms)
-        rejected = [*work.rejected, *explained(verdicts.rejected, work.origins, failures)]
+        verdicts = encode_verdicts(work.records, work.origins, borne.scores, context, time_ms=now_ms)
+        rejected = [*work.rejected, *explained(verdicts.rejected, work.origins, borne.failures)]
         rejects = encode_rejects(work.records, rejected, claim.source, self._limits, run=self._run)
         reasons = Counter(one.reason for one in rejected)
         counts = verdicts.counts._replace(rejected=len(rejected), records=len(work.records))
@@ -108,11 +106,12 @@ class Score:
             oldest_ms=item.oldest_ms,
             prepare_s=item.prepare_s,
             score_s=time.monotonic() - began,
+            effort=borne.effort,
             replica=self._replica,
             lost=item.lost,
         )
 
-    def _try(self, tokens: Tokens) -> tuple[Scores, dict[int, str]]:
+    def _try(self, tokens: Tokens) -> Borne:
         """Score the pairs of a condemned message without risk to this process."""
         pairs = [tokens.slice(at, at + 1) for at in range(len(tokens))]
         # A pair that was alone in its message is known already.
@@ -122,7 +121,7 @@ class Score:
             for at, answer in enumerate(answers)
             if isinstance(answer, Died)
         }
-        return joined([unscored() if isinstance(one, Died) else one for one in answers]), failures
+        return Borne(joined([unscored() if isinstance(one, Died) else one for one in answers]), failures)
 
 
 def build(settings: Settings) -> Score:

@@ -23,7 +23,7 @@ from actors.manifest import Manifest, ReferenceScores
 from actors.pairs import Fault, Fields, PairTemplate, Side, TextProblem
 from actors.policy import Policy
 from actors.rubric import SEVERE_OR_NOT
-from actors.scorer import Prepared, Scores
+from actors.scorer import Effort, Prepared, Scores
 from actors.tokens import Tokens
 from pipeline import link
 from pipeline.errors import Undecodable
@@ -320,8 +320,13 @@ class ArithmeticScorer:
 
     def __init__(self, bundle_path: Path | str, **_: int | None) -> None:
         self.bundle = Bundle.open(bundle_path)
+        self.effort = Effort()
 
     def score(self, tokens: Tokens) -> Scores:
+        self.effort.pairs += len(tokens)
+        self.effort.encoded += len(tokens)
+        self.effort.tokens += len(tokens.ids)
+        self.effort.padded += len(tokens.ids)
         logit = (tokens.ids / 100).astype(np.float32)
         logit[tokens.ids == self.NOT_A_NUMBER] = np.nan
         manifest = self.bundle.manifest

@@ -6,7 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.kafka.member import Ends
 from pipeline.metrics import Metrics
-from pipeline.records import Claim, Counts, Mode, Reason, Settled, TopicPartition
+from pipeline.records import Claim, Counts, Effort, Mode, Reason, Settled, TopicPartition
 from tests.fakes import Clock
 
 A, B = TopicPartition("in", 0), TopicPartition("in", 1)
@@ -88,7 +88,8 @@ def test_replicas_that_fell_silent_count_no_more() -> None:
 
 def test_stages_executions_and_assignments_are_told_apart() -> None:
     metrics = Metrics()
-    metrics.came_back(settled(prepare_s=0.5, score_s=2.0))
+    effort = Effort(pairs=9, repeats=2, tokens=70, padded_tokens=112, halvings=1)
+    metrics.came_back(settled(prepare_s=0.5, score_s=2.0, effort=effort))
     metrics.began_session()
     metrics.began_assignment(3, 2)
     metrics.began_execution(4)
@@ -99,6 +100,8 @@ def test_stages_executions_and_assignments_are_told_apart() -> None:
     seen = series(metrics)
     assert seen["sluice_stage_seconds_sum", "prepare"] == 0.5
     assert seen["sluice_stage_seconds_sum", "score"] == 2.0
+    counted = ("scored_pairs", "repeated_pairs", "tokens", "padded_tokens", "budget_halvings")
+    assert [seen[f"sluice_{name}_total",] for name in counted] == [9, 2, 70, 112, 1]
     assert seen["sluice_sessions_total",] == 1
     assert (seen["sluice_assignment",], seen["sluice_partitions",], seen["sluice_execution",]) == (3, 2, 4)
     assert seen["sluice_executions_ended_total", "killed"] == 1

@@ -68,7 +68,7 @@ def test_verdicts_come_and_what_is_measured_is_told(arithmetic: Door) -> None:
         "empty_text",
     ]
     text = requests.get(f"{arithmetic.url}/metrics", timeout=10).text
-    assert "sluice_online_batch_pairs_total 3.0" in text.splitlines()
+    assert "sluice_online_scored_pairs_total 3.0" in text.splitlines()
 
 
 def test_requests_of_several_callers_are_scored_together(arithmetic: Door) -> None:

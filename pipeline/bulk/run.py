@@ -21,6 +21,7 @@ from pipeline.bulk.tenure import LOCK
 from pipeline.bulk.write import Done
 from pipeline.candidate_files import Columns
 from pipeline.errors import BackfillRefused, InvariantBroken
+from pipeline.records import Effort
 from pipeline.settings import Settings
 
 RUN, MANIFEST = "run.json", "manifest.json"
@@ -158,10 +159,11 @@ def manifest(
     Raises:
         InvariantBroken: The counts do not add up.
     """
-    actions, reasons = Counter[str](), Counter[str]()
+    actions, reasons, effort = Counter[str](), Counter[str](), Counter[str]()
     for part in parts:
         actions.update(part.actions)
         reasons.update(part.reasons)
+        effort.update(part.effort)
     n_verdicts, n_rejected = actions.total(), reasons.total()
     n_parts = sum(len(stretch.parts) for stretch in survey.stretches)
     if n_verdicts + n_rejected != survey.n_rows or {part.number for part in parts} != set(range(n_parts)):
@@ -178,6 +180,7 @@ def manifest(
             "emitted_messages": sum(part.n_emitted for part in parts),
         },
         "reasons": dict(sorted(reasons.items())),
+        "effort": {name: effort[name] for name in Effort._fields},
         "parts": n_parts,
         "policy": {
             "name": bundle.manifest.name,

@@ -25,7 +25,7 @@ from pipeline.bulk.verdicts import reject_table
 from pipeline.codec import Origins, finite, not_finite
 from pipeline.codec.verdict import VerdictContext, VerdictRows
 from pipeline.errors import InvariantBroken
-from pipeline.records import Reason
+from pipeline.records import Effort, Reason
 from pipeline.score import explained, open_scorer, open_scoring
 from pipeline.settings import Settings
 from pipeline.trial import Trial
@@ -45,6 +45,8 @@ class Scored:
     """They add up to the rejects."""
     n_known: int
     """Verdicts whose scores were known."""
+    effort: Effort
+    """What scoring the others took; none where they were scored apart."""
     core_s: float
     """CPU time of Prepare and Score."""
     replica_s: float
@@ -77,9 +79,9 @@ class Score:
         """
         began, cpu_began = time.monotonic(), time.process_time()
         tokens = Tokens.from_arrow(prepared.tokens)
-        scores, failures = self._scorer.score(tokens)
-        origins, every = prepared.origins, joined([scores, prepared.known])
-        rejected = [*prepared.rejected, *explained(not_finite(origins, every), origins, failures)]
+        borne = self._scorer.score(tokens)
+        origins, every = prepared.origins, joined([borne.scores, prepared.known])
+        rejected = [*prepared.rejected, *explained(not_finite(origins, every), origins, borne.failures)]
         order = _in_order(origins, every)
         rows = prepared.rows
         n_rows = len(order) + len(rejected)
@@ -92,6 +94,7 @@ class Score:
             reject_table(rows, rejected),
             Counter(one.reason for one in rejected),
             len(prepared.known),
+            borne.effort,
             prepared.core_s + time.process_time() - cpu_began,
             time.monotonic() - began,
         )

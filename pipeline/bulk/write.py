@@ -12,7 +12,7 @@ import posixpath
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -45,6 +45,8 @@ class Done:
     """How long a replica was busy with it."""
     n_emitted: int = 0
     """Messages that were sent."""
+    effort: dict[str, int] = field(default_factory=dict)
+    """What scoring it took: `records.Effort`."""
 
     def to_json(self) -> bytes:
         """The mark's content."""
@@ -122,6 +124,7 @@ class Write:
             core_s=scored.core_s + time.process_time() - cpu_began,
             replica_s=scored.replica_s,
             n_emitted=n_emitted,
+            effort=scored.effort._asdict(),
         )
         self._store.put(mark_of(part.name), done.to_json())
         yield done

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from actors.batching import padded_widths
 from actors.scorer import Scores
 from actors.tokens import Tokens
-from pipeline.bearing import joined
+from pipeline.bearing import Borne, joined
 from pipeline.serving.errors import ScorerBroken
 from pipeline.serving.values import Batch, Scored, Source
 
-Bears = Callable[[Tokens], tuple[Scores, dict[int, str]]]
+Bears = Callable[[Tokens], Borne]
 """Scores what can be scored: `bearing.Bearing.score`."""
 
 
@@ -165,20 +165,19 @@ class Gatherer:
         began = time.monotonic()
         try:
             tokens = _together([share.waiting.tokens.slice(share.start, share.stop) for share in shares])
-            scores, failures = await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._score, tokens
-            )
+            borne = await asyncio.get_running_loop().run_in_executor(self._thread, self._score, tokens)
         except Exception as error:  # noqa: BLE001 - whatever it is, this scorer is not asked again
             self._give_up(ScorerBroken(f"{type(error).__name__}: {error}"), shares)
             return
         seconds = time.monotonic() - began
         n_tokens = int(cost(tokens).sum())
-        shares[0].waiting.batches.append(Batch(len(tokens), n_tokens, seconds))
+        shares[0].waiting.batches.append(Batch(len(tokens), n_tokens, seconds, borne.effort))
         at = 0
         for share in shares:
             n = share.stop - share.start
-            own = {share.start + place - at: why for place, why in failures.items() if at <= place < at + n}
-            self._give(share, _part(scores, at, at + n), own, seconds)
+            failures = borne.failures.items()
+            own = {share.start + place - at: why for place, why in failures if at <= place < at + n}
+            self._give(share, _part(borne.scores, at, at + n), own, seconds)
             at += n
 
     def _give(self, share: _Share, scores: Scores, failures: dict[int, str], seconds: float) -> None:

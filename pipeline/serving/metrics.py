@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from pipeline.metrics import EffortCounters
 from pipeline.serving.values import Scored
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30)
@@ -55,7 +56,7 @@ class ServeMetrics:
         self._batch_tokens = Histogram(
             "sluice_online_batch_tokens", "Padded tokens of one batch.", buckets=TOKENS, registry=registry
         )
-        self._batch_pairs = Counter("sluice_online_batch_pairs", "Pairs in batches.", registry=registry)
+        self._effort = EffortCounters("sluice_online", registry)
 
     def exposition(self) -> bytes:
         """All series in Prometheus' text format."""
@@ -87,4 +88,4 @@ class ServeMetrics:
         for batch in scored.batches:
             self._batch_s.observe(batch.seconds)
             self._batch_tokens.observe(batch.n_tokens)
-            self._batch_pairs.inc(batch.n_pairs)
+            self._effort.add(batch.effort)

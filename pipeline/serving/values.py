@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from actors.scorer import Scores
 from pipeline.codec import Origins
-from pipeline.records import Rejected
+from pipeline.records import Effort, Rejected
 
 
 class Batch(NamedTuple):
@@ -17,6 +18,7 @@ class Batch(NamedTuple):
     n_tokens: int
     """Padded, as `gather.cost` counts them."""
     seconds: float
+    effort: Effort = Effort()
 
 
 class Source(NamedTuple):
@@ -33,7 +35,7 @@ class Scored:
 
     scores: Scores
     """One for each pair, in order; `bearing.NOT_SCORED` where there is none."""
-    failures: dict[int, str]
+    failures: Mapping[int, str]
     """Why some have none, by place."""
     score_s: float
     """What the batches took that held its pairs, all of them together."""

@@ -36,7 +36,7 @@ def pairs(*ids: int) -> Tokens:
 
 
 def test_the_pairs_that_end_the_process_are_named_and_the_others_scored() -> None:
-    scores, failures = Bearing(Apart(Trial())).score(pairs(*range(100), DEADLY))
+    scores, failures, _ = Bearing(Apart(Trial())).score(pairs(*range(100), DEADLY))
     assert failures == dict.fromkeys((13, 100), "RuntimeError: scoring was given up: signal 9")
     assert np.flatnonzero(np.isnan(scores.logit)).tolist() == [13, 100]
 

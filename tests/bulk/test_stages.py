@@ -83,6 +83,9 @@ def test_the_manifest_adds_up(whole: Path, bundle: Bundle) -> None:
     )
     assert told["input"][0]["n_rows"] == len(PRICES)
     assert told["cost"]["per_million_rows"]["core_s"] > 0
+    # Two are empty and one cannot be scored; a sound pair is scored again beside that one.
+    n = len(PRICES) - 3 + 1
+    assert told["effort"] == {"pairs": n, "repeats": 0, "tokens": n, "padded_tokens": n, "halvings": 0}
 
 
 @pytest.mark.parametrize("n_parts", [0, 1, 4])

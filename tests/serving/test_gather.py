@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from actors.scorer import Scores
 from actors.tokens import Tokens
+from pipeline.bearing import Borne
+from pipeline.records import Effort
 from pipeline.serving.errors import ScorerBroken
 from pipeline.serving.gather import Gatherer, cost
 from pipeline.serving.values import Source
@@ -32,7 +34,7 @@ class Recording:
         self.free = threading.Event()
         self.free.set()
 
-    def score(self, tokens: Tokens) -> tuple[Scores, dict[int, str]]:
+    def score(self, tokens: Tokens) -> Borne:
         first = tokens.ids[tokens.offsets[:-1]]
         self.batches.append(first.tolist())
         self.free.wait(10)
@@ -42,7 +44,8 @@ class Recording:
         if tokens.prior is not None:
             logit += tokens.prior
         failures = {int(at): "unbearable" for at in np.flatnonzero(first == FAILS)}
-        return Scores(logit, -logit, np.zeros(len(first), np.int8)), failures
+        effort = Effort(pairs=len(first), tokens=len(tokens.ids))
+        return Borne(Scores(logit, -logit, np.zeros(len(first), np.int8)), failures, effort)
 
 
 def pairs(*firsts: int, length: int = 3, prior: bool = False) -> Tokens:
