@@ -12,15 +12,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 
+from pipeline.note import Note
 from pipeline.records import Counts, TopicPartition
-
-_BRAKED = ("sluice/1", "braked")
-"""The words that a note begins with; what a later version adds comes after them."""
-
-
-def is_braked(note: str) -> bool:
-    """Whether a note says that the brake was on. No note, or one that is not ours, says that it was not."""
-    return tuple(note.split()[: len(_BRAKED)]) == _BRAKED
 
 
 class Brake:
@@ -87,11 +80,6 @@ class Brake:
         self.on = False
 
     @property
-    def note(self) -> str:
-        """What to commit with the offsets of every partition; empty while it is off."""
-        return " ".join(_BRAKED) if self.on else ""
-
-    @property
     def unnoted(self) -> frozenset[TopicPartition]:
         """The partitions whose committed note says otherwise."""
         return self._owned - self._noted if self.on else self._noted
@@ -118,7 +106,7 @@ class Brake:
             The partitions that put it on, in order; none where it was on already.
         """
         self._owned = frozenset(owned)
-        self._noted = frozenset(source for source in self._owned if is_braked(notes.get(source, "")))
+        self._noted = frozenset(source for source in self._owned if Note.read(notes.get(source, "")).braked)
         braked = self._noted - self._lifted
         if settled:
             self._lifted &= self._noted

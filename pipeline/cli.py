@@ -19,6 +19,7 @@ from pipeline.commands import (
     bundle,
     demo,
     learn,
+    offsets,
     produce,
     reconcile,
     run,
@@ -47,6 +48,7 @@ app.command()(backfill.backfill)
 app.command()(broker.broker)
 app.command()(demo.demo)
 app.add_typer(topics.app)
+app.add_typer(offsets.app)
 app.add_typer(learn.app)
 app.add_typer(bundle.app)
 

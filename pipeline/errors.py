@@ -303,6 +303,47 @@ class Fenced(FatalError):
         )
 
 
+class GroupLive(FatalError):
+    """What may be done only while no gate of the group runs, and one does.
+
+    Args:
+        group: The consumer group.
+        members: Who is in it, as text.
+    """
+
+    exit_code = 75
+
+    def __init__(self, group: str, members: str) -> None:
+        super().__init__(group, members)
+        self.group = group
+        self.members = members
+
+    def __str__(self) -> str:
+        return (
+            f"nothing was changed: in the group {self.group!r} are {self.members}; stop them, or, if they were "
+            "killed, wait for gate.session_timeout_s, and try again"
+        )
+
+
+class PlaceRefused(FatalError):
+    """A group cannot be set to a place that there is not.
+
+    Args:
+        what: The partition, or what was asked for.
+        problem: What is wrong, and what there is.
+    """
+
+    exit_code = 2  # a wrong call: nothing was done
+
+    def __init__(self, what: str, problem: str) -> None:
+        super().__init__(what, problem)
+        self.what = what
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.problem}"
+
+
 class OffsetsLost(FatalError):
     """Records were deleted by retention before they were read.
 

@@ -23,6 +23,7 @@ from pipeline.execution import Execution, Outcome
 from pipeline.kafka.member import Assignment, Ends
 from pipeline.ledger import Ledger
 from pipeline.metrics import Metrics
+from pipeline.note import Note
 from pipeline.planner import Bounds, Planner
 from pipeline.publisher import Destination, Publisher
 from pipeline.records import Counts, Mode, Route, Settled, TopicPartition
@@ -162,9 +163,10 @@ class Keeper:
         assignment = session.member.poll(0.0)
         if assignment is None:
             return
+        self._check_run(assignment)
         if assignment.fresh:
             # Otherwise a crash before the first commit would begin at another end of a topic that has grown.
-            session.publisher.commit_positions(assignment.fresh, assignment)
+            session.publisher.commit_positions(assignment.fresh, assignment, note=self._note)
         self._take_over_brake(assignment)
         self._begin(assignment.positions, assignment)
 
@@ -229,7 +231,7 @@ class Keeper:
             return  # what is ready is of an assignment that is over; the next turn brings the new one
         if unnoted:
             positions = {source: self._ledger.committed_to(source) for source in unnoted}
-            session.publisher.commit_positions(positions, self._assignment, note=self._brake.note)
+            session.publisher.commit_positions(positions, self._assignment, note=self._note)
             self._brake.keep_note()
         if due:
             self._commit(session.publisher, self._assignment)
@@ -242,7 +244,7 @@ class Keeper:
     def _commit(self, publisher: Publisher, assignment: Assignment) -> None:
         batch, self._ready = self._ready, []
         began = time.monotonic()
-        positions = publisher.publish(batch, assignment, note=self._brake.note)
+        positions = publisher.publish(batch, assignment, note=self._note)
         self._ledger.commit(positions)
         self._brake.keep()
         self._troubled_since = None
@@ -281,6 +283,20 @@ class Keeper:
     def _begin_again(self) -> None:
         """New books for the same assignment, from what is committed."""
         self._begin(self._ledger.committed, self._assignment)
+
+    @property
+    def _note(self) -> str:
+        return str(Note(self._brake.on, self._settings.gate.run))
+
+    def _check_run(self, assignment: Assignment) -> None:
+        """After a replay was ordered, verdicts under the old run number would count as repeats."""
+        run = self._settings.gate.run
+        for source, text in assignment.notes.items():
+            if (noted := Note.read(text).run) > run:
+                problem = (
+                    f"is {run}, and {source}@{assignment.positions[source]} is of run {noted}: set {noted}"
+                )
+                raise self._settings.refuse("gate.run", problem)
 
     def _take_over_brake(self, assignment: Assignment) -> None:
         brake, settled = self._brake, not assignment.revoked

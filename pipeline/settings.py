@@ -84,7 +84,7 @@ class Gate(Section):
     """Name of this gate within its group; needed when there is more than one. Names the group instance id
     and the transactional id, so that its successor ends what it left open."""
     run: int = Field(default=1, ge=1)
-    """Raise it for a replay: repeats are judged within one run number."""
+    """Raised by a replay, see `sluice offsets reset`: repeats are judged within one run number."""
     enforce: bool = False
     """False: would-be prunes and reviews go to pass, with the action recorded. On day one leave it so."""
     max_prune_share: float = Field(default=0.2, gt=0, le=1)

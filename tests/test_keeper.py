@@ -18,6 +18,7 @@ from pipeline.errors import (
     Fenced,
     InvariantBroken,
     OffsetsLost,
+    SettingsError,
     TransientError,
     Undecodable,
 )
@@ -737,3 +738,22 @@ def test_a_broken_rule_is_never_taken_for_trouble(bundle: Bundle) -> None:
     with pytest.raises(InvariantBroken):
         bench.keeper.run()
     assert len(bench.producers) == 1
+
+
+def test_a_gate_of_an_earlier_run_than_the_offsets_is_refused(bundle: Bundle) -> None:
+    bench = Bench(bundle)
+    bench.note_found = "sluice/1 run=2"
+    with (
+        bench.open() as session,
+        pytest.raises(SettingsError, match=r"gate\.run: is 1, and in\[0\]@0 is of run 2"),
+    ):
+        bench.turn(session, lambda: False)
+
+
+def test_every_commit_says_of_which_run_it_is(bundle: Bundle) -> None:
+    bench = Bench(bundle, gate={"run": 3}, until_drained=True)
+    bench.note_found = "sluice/1 run=2"
+    bench.answers = True
+    bench.keeper.run()
+    assert bench.committed == 10
+    assert bench.note == "sluice/1 run=3"

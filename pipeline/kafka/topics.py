@@ -7,9 +7,9 @@ each ends within its deadline. A topic that is absent is an answer; a broker tha
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import kafka as kafka_python
 from kafka import KafkaAdminClient, KafkaConsumer
@@ -18,14 +18,11 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 
 from pipeline.errors import BrokerRefused, TransientError
+from pipeline.kafka.admin import DEADLINE_S, ask
 from pipeline.kafka.client import open_client, translated
-from pipeline.kafka.offsets import group_offsets
+from pipeline.kafka.offsets import CommittedOffset, group_offsets
 from pipeline.records import TopicPartition
 
-T = TypeVar("T")
-
-_DEADLINE_S = 15.0
-_PAUSE_S = 0.2
 _LARGEST_BATCH = "max.message.bytes"
 _LEAST_S = 1.0
 """What the second question of one deadline is given at least."""
@@ -55,7 +52,7 @@ class Extent(NamedTuple):
 
 
 def create(
-    kafka: Mapping[str, Any], topics: Iterable[NewTopic], *, deadline_s: float = _DEADLINE_S
+    kafka: Mapping[str, Any], topics: Iterable[NewTopic], *, deadline_s: float = DEADLINE_S
 ) -> list[str]:
     """Create those of the topics that are absent, and wait until they have leaders.
 
@@ -88,11 +85,11 @@ def create(
             admin.create_topics(new, timeout_ms=round(deadline_s * 1000), wait_for_metadata=True)
         return absent
 
-    return _ask(kafka, make, deadline_s=deadline_s, doing="creating topics")
+    return ask(kafka, make, deadline_s=deadline_s, doing="creating topics")
 
 
 def partition_counts(
-    kafka: Mapping[str, Any], topics: Iterable[str], *, deadline_s: float = _DEADLINE_S
+    kafka: Mapping[str, Any], topics: Iterable[str], *, deadline_s: float = DEADLINE_S
 ) -> dict[str, int | None]:
     """How many partitions each topic has; None for one that does not exist.
 
@@ -110,7 +107,7 @@ def partition_counts(
         TransientError: Another error of the broker's.
     """
     names = list(topics)
-    return _ask(
+    return ask(
         kafka,
         lambda admin: _partition_counts(admin, names),
         deadline_s=deadline_s,
@@ -119,7 +116,7 @@ def partition_counts(
 
 
 def largest_batches(
-    kafka: Mapping[str, Any], topics: Iterable[str], *, deadline_s: float = _DEADLINE_S
+    kafka: Mapping[str, Any], topics: Iterable[str], *, deadline_s: float = DEADLINE_S
 ) -> dict[str, int | None]:
     """The largest record batch that each topic takes: its `max.message.bytes`.
 
@@ -138,7 +135,7 @@ def largest_batches(
     names = list(topics)
     resources = [ConfigResource(ConfigResourceType.TOPIC, name, [_LARGEST_BATCH]) for name in names]
     try:
-        found = _ask(
+        found = ask(
             kafka,
             lambda admin: admin.describe_configs(resources, config_filter="all"),
             deadline_s=deadline_s,
@@ -151,14 +148,14 @@ def largest_batches(
     return {name: int(value["value"]) if (value := values.get(name)) else None for name in names}
 
 
-def committed(
+def positions(
     kafka: Mapping[str, Any],
     group: str,
     topic: str,
     *,
     wait_s: float = _UNSETTLED_S,
-    deadline_s: float = _DEADLINE_S,
-) -> dict[TopicPartition, int]:
+    deadline_s: float = DEADLINE_S,
+) -> dict[TopicPartition, CommittedOffset]:
     """The offsets of a topic that a group has committed, without joining it; empty for a group that never was.
 
     It waits for transactions that are committing offsets, so that what a commit returned for is in it. One that
@@ -173,7 +170,7 @@ def committed(
         deadline_s: For how long to ask in all, in seconds.
 
     Returns:
-        The next offset to read, by partition.
+        The next offset to read and its note, by partition.
 
     Raises:
         BrokerUnreachable: No broker answers.
@@ -186,7 +183,7 @@ def committed(
     if not sources:
         return {}
 
-    def ask(isolation_level: str, patience_s: float) -> dict[TopicPartition, int]:
+    def look(isolation_level: str, patience_s: float) -> dict[TopicPartition, CommittedOffset]:
         left_s = max(_LEAST_S, until - time.monotonic())
         consumer = open_client(
             KafkaConsumer,
@@ -197,19 +194,42 @@ def committed(
             metrics_enabled=False,
         )
         with closing(consumer), translated(f"asking for the offsets of {group}"):
-            found = group_offsets(consumer, sources, deadline_s=min(patience_s, left_s))
-        return {source: at.offset for source, at in found.items()}
+            return group_offsets(consumer, sources, deadline_s=min(patience_s, left_s))
 
     try:
-        return ask("read_committed", wait_s)
+        return look("read_committed", wait_s)
     except TransientError as error:
         if not isinstance(error.__cause__, kafka_errors.KafkaTimeoutError):
             raise
-    return ask("read_uncommitted", deadline_s)
+    return look("read_uncommitted", deadline_s)
+
+
+def committed(
+    kafka: Mapping[str, Any],
+    group: str,
+    topic: str,
+    *,
+    wait_s: float = _UNSETTLED_S,
+    deadline_s: float = DEADLINE_S,
+) -> dict[TopicPartition, int]:
+    """The offsets of `positions`, without their notes: it waits and raises as that does.
+
+    Args:
+        kafka: Client settings, see `client.connection`.
+        group: The consumer group.
+        topic: What it consumes; one that does not exist has no offsets.
+        wait_s: How long to wait for open transactions, in seconds.
+        deadline_s: For how long to ask in all, in seconds.
+
+    Returns:
+        The next offset to read, by partition.
+    """
+    found = positions(kafka, group, topic, wait_s=wait_s, deadline_s=deadline_s)
+    return {source: at.offset for source, at in found.items()}
 
 
 def extents(
-    kafka: Mapping[str, Any], topic: str, *, deadline_s: float = _DEADLINE_S
+    kafka: Mapping[str, Any], topic: str, *, deadline_s: float = DEADLINE_S
 ) -> dict[TopicPartition, Extent]:
     """From where to where each partition of a topic reaches; empty for a topic that does not exist.
 
@@ -243,29 +263,36 @@ def extents(
             for partition, *offsets_of_it in zip(partitions, first, stable, high, strict=True)
         }
 
-    return _ask(kafka, measure, deadline_s=deadline_s, doing=f"asking for the ends of {topic}")
+    return ask(kafka, measure, deadline_s=deadline_s, doing=f"asking for the ends of {topic}")
 
 
-def _ask(
-    kafka: Mapping[str, Any], question: Callable[[KafkaAdminClient], T], *, deadline_s: float, doing: str
-) -> T:
-    """Put one question through a connection of its own, again while the cluster says that it may yet answer."""
-    until = time.monotonic() + deadline_s
-    deadline_ms = round(deadline_s * 1000)
-    within = {"bootstrap_timeout_ms": deadline_ms, "request_timeout_ms": deadline_ms}
-    admin = open_client(KafkaAdminClient, {**within, **kafka})
-    try:
-        while True:
-            try:
-                with translated(doing):
-                    return question(admin)
-            except TransientError as error:
-                passing = isinstance(error.__cause__, kafka_errors.RetriableError)
-                if not passing or time.monotonic() > until:
-                    raise
-                time.sleep(_PAUSE_S)
-    finally:
-        admin.close()
+def offsets_at(
+    kafka: Mapping[str, Any], topic: str, time_ms: int, *, deadline_s: float = DEADLINE_S
+) -> dict[TopicPartition, int | None]:
+    """The first offset of each partition whose record is of a time or later; None where there is none.
+
+    Args:
+        kafka: Client settings, see `client.connection`.
+        topic: Its name.
+        time_ms: Epoch milliseconds, held against the records' timestamps.
+        deadline_s: For how long, in seconds.
+
+    Returns:
+        One entry per partition.
+
+    Raises:
+        BrokerUnreachable: No broker answers.
+        BrokerRefused: One does, and does not let us see.
+        TransientError: Another error of the broker's.
+    """
+
+    def look(admin: KafkaAdminClient) -> dict[TopicPartition, int | None]:
+        n_partitions = _partition_counts(admin, [topic])[topic] or 0
+        wanted = {kafka_python.TopicPartition(topic, p): time_ms for p in range(n_partitions)}
+        found = admin.list_partition_offsets(wanted, IsolationLevel.READ_COMMITTED)
+        return {TopicPartition(*p): at.offset if at.offset >= 0 else None for p, at in found.items()}
+
+    return ask(kafka, look, deadline_s=deadline_s, doing=f"asking {topic} for a time")
 
 
 def _partition_counts(admin: KafkaAdminClient, topics: Iterable[str]) -> dict[str, int | None]:
