@@ -20,6 +20,8 @@ from actors.learn.front_matter import front_matter
 from actors.learn.roles import Role
 from actors.manifest import Manifest
 
+AGAINST_PARENT = "against_parent"
+"""Of the metrics: what `learn.optimise.Likeness` says."""
 _PURPOSE = {
     Role.TRAIN: "the encoder learned from it",
     Role.DEV: "early stop, choice of the recipe",
@@ -59,6 +61,7 @@ def card(manifest: Manifest, *, base_model: str | None = None, drawn_on: str | N
         _labels(manifest),
         _training(manifest.metrics.get("training", {})),
         _student(manifest.metrics.get("against_teacher", {})),
+        _likeness(manifest),
         _measured(manifest.metrics),
         _calibration(manifest),
         _segments(manifest.metrics),
@@ -222,6 +225,18 @@ def _student(told: Mapping[str, Any]) -> str:
         f"{told['parameters']:,} parameters of the teacher's {told['parameters_of_teacher']:,}; teacher "
         f"{_code(told['teacher'])}. This bundle's figures less the teacher's, on {told['n_pairs']:,} equal "
         "pairs:\n\n" + _table(("what", "difference [interval]"), rows)
+    )
+
+
+def _likeness(manifest: Manifest) -> str:
+    told = manifest.metrics.get(AGAINST_PARENT)
+    if not told:
+        return ""
+    return (
+        f"## Beside its parent\n\nThe parent's weights, computed in another way: {manifest.serving}. Of "
+        f"{told['n_pairs']:,} pairs the parent acts on {told['n_parent']:,} ({told['acted_on']}), and "
+        f"{told['n_different']:,} differ, {told['set_difference']:.1%} of them. The same action for "
+        f"{told['decisions_equal']:.2%} of all; AUC less the parent's: {_shown(told['auc'])}."
     )
 
 

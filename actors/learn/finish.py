@@ -29,7 +29,7 @@ from actors.calibration import CalibrationMap, fit_platt
 from actors.errors import DataRefused
 from actors.learn import apply
 from actors.learn.attempt import Attempt, tries_of
-from actors.learn.card import card
+from actors.learn.card import AGAINST_PARENT, card
 from actors.learn.curve import curve
 from actors.learn.eligible import Proving
 from actors.learn.evaluate import RANKING, Evaluation, Judged, evaluate
@@ -45,6 +45,8 @@ from actors.learn.window import Traffic, Window
 from actors.manifest import Manifest, ReferenceScores, RoleCount
 from actors.policy import Policy
 from actors.probes import Probes, chosen
+
+_DRAWN_ON = "the role test"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +135,33 @@ def finish(
         roles={role.value: count(sample.people(role)) for role in Role} | dict(draft.manifest.roles),
         metrics={**draft.manifest.metrics, **evaluation.to_json()},
     )
-    base = order.base_model
-    named = None if base is None or Path(base).exists() else base
-    files = _files(
-        manifest, judged, sample.roles, base_model=named, drawn_on="the role test", cap=order.wish.cap
-    )
+    named = _named(order.base_model)
+    files = _files(manifest, judged, sample.roles, base_model=named, drawn_on=_DRAWN_ON, cap=order.wish.cap)
     files[PROBES_FILE] = _probes(draft, texts, window).to_bytes()
     bundle = write_bundle(order.folder, model_folder=draft.path, manifest=manifest, files=files)
     return Finished(bundle, outcome.decision, evaluation, n_made(outcome.tries))
+
+
+def retold(done: Finished, order: Order, more: Mapping[str, Any]) -> Finished:
+    """Write what was just finished elsewhere, with more in its metrics and its card.
+
+    Args:
+        done: What `finish` gave.
+        order: What was asked of it, with another folder.
+        more: What its metrics say besides, by name; plain data.
+
+    Returns:
+        The same with the bundle that was written.
+
+    Raises:
+        BundleError: The folder exists or cannot be written.
+    """
+    before = done.bundle
+    manifest = replace(before.manifest, metrics={**before.manifest.metrics, **more})
+    page = card(manifest, base_model=_named(order.base_model), drawn_on=_DRAWN_ON)
+    files = {CARD_FILE: page.encode()}
+    bundle = write_bundle(order.folder, model_folder=before.path, manifest=manifest, files=files)
+    return replace(done, bundle=bundle)
 
 
 def renew(
@@ -198,9 +219,7 @@ def renew(
         | ({} if evaluation is None else evaluation.to_json()),
         parent=parent.digest,
     )
-    drawn_on = (
-        "the labelled pairs that the thresholds were tested on" if evaluation is None else "the role test"
-    )
+    drawn_on = "the labelled pairs that the thresholds were tested on" if evaluation is None else _DRAWN_ON
     named = base_model_of(parent.path)
     files = _files(manifest, judged, proving.roles, base_model=named, drawn_on=drawn_on, cap=order.wish.cap)
     child = write_child(order.folder, parent, manifest, files=files)
@@ -236,6 +255,11 @@ def _probes(draft: Bundle, traffic: Traffic, window: Window) -> Probes:
     """Of the traffic, from the least to the most severe."""
     pairs = [traffic.pairs[i] for i in chosen(window.logit).tolist()]
     return apply.probes(draft.path, [pair.query for pair in pairs], [pair.document for pair in pairs])
+
+
+def _named(base_model: str | None) -> str | None:
+    """What the card may name: no folder of this machine."""
+    return None if base_model is None or Path(base_model).exists() else base_model
 
 
 def _per_cluster(role: RoleCount | None) -> float | None:
@@ -285,8 +309,9 @@ def _joined(before: Mapping[str, str], added: Mapping[str, str]) -> dict[str, st
 
 def _without_actions(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Figures that other thresholds do not change."""
+    metrics = {name: told for name, told in metrics.items() if name != AGAINST_PARENT}
     if "figures" not in metrics:
-        return dict(metrics)
+        return metrics
     figures = {name: metrics["figures"][name] for name in RANKING}
     parts = {name: _without_actions(part) for name, part in metrics["by_segment"].items()}
     return {**metrics, "figures": figures, "by_segment": parts}

@@ -20,9 +20,10 @@ from actors.bundle import Bundle, refuse_existing, write_child
 from actors.errors import DataRefused
 from actors.learn import apply
 from actors.learn.bootstrap import Difference
+from actors.learn.card import AGAINST_PARENT
 from actors.learn.evaluate import Judged, compare
 from actors.learn.export import export
-from actors.learn.finish import Finished, Order, finish
+from actors.learn.finish import Finished, Order, finish, retold
 from actors.learn.labels import Pair
 from actors.learn.roles import Role
 from actors.learn.sample import Sample
@@ -90,7 +91,7 @@ class Optimised:
     """What came of it."""
 
     finished: Finished
-    """Its bundle is where it was ordered if it was accepted, and gone otherwise."""
+    """Its bundle is where it was ordered if it was accepted, and otherwise gone."""
     likeness: Likeness
 
 
@@ -130,9 +131,8 @@ def optimise(
         pairs = (traffic or Traffic.of(sample, source)).pairs
         found = liken(parent, done.bundle, sample, pairs, source=source)
         if found.accepted:
-            refuse_existing(order.folder)
-            done.bundle.path.rename(order.folder)
-    return Optimised(replace(done, bundle=replace(done.bundle, path=order.folder)), found)
+            done = retold(done, order, {AGAINST_PARENT: found.to_json()})
+    return Optimised(done, found)
 
 
 def child_of(

@@ -255,6 +255,7 @@ def _facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
         ", ".join(f"{level} (severe)" if level in rubric.severe else level for level in rubric.levels),
     )
     yield "computed as", str(manifest.serving)
+    yield from _beside_parent(manifest.metrics.get("against_parent", {}))
     yield "longest pair", f"{manifest.max_tokens} tokens"
     yield "labels from", manifest.origin
     let_pass = manifest.metrics.get("training", {}).get("accepted")
@@ -264,6 +265,17 @@ def _facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
         yield "label file", f"{name} {digest}"
     yield "code", manifest.code or "not known"
     yield "files", ", ".join(manifest.files)
+
+
+def _beside_parent(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What `Likeness.to_json` says, as far as it is there."""
+    with suppress(KeyError, TypeError, ValueError):
+        yield (
+            "beside its parent",
+            f"of {told['n_parent']:,} pairs that it acts on ({told['acted_on']}) {told['n_different']:,} differ, "
+            f"{told['set_difference']:.1%}; the same action for {told['decisions_equal']:.2%} of all; "
+            f"AUC less the parent's: {Estimate.from_json(told['auc'])}",
+        )
 
 
 def _expected(evidence: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

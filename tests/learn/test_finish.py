@@ -254,12 +254,14 @@ def parent(draft, order) -> Bundle:
 
 def test_a_child_has_the_map_and_the_model_of_its_parent_and_thresholds_of_its_own(parent, tmp_path):
     order, fresh = Order(tmp_path / "child", Wish(target=0.7, max_review_share=0.2)), labels(NEW)
+    parent.manifest.metrics["against_parent"] = "of other thresholds"
     done = renew(
         parent, to_prove(parent, fresh), order, window(), data={"labels.parquet": "sha256:b"}, source="new"
     )
     child = Bundle.open(order.folder).manifest
 
     assert child.parent == parent.digest
+    assert "against_parent" not in child.metrics
     assert child.calibration == parent.manifest.calibration
     assert child.policy.guarantee.target == 0.7
     assert child.roles["threshold"] == RoleCount(720, int(fresh.settled.severe.sum()), 120)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from actors.bundle import EXPORT_FILES, PROBES_FILE, Bundle
+from actors.bundle import CARD_FILE, EXPORT_FILES, PROBES_FILE, Bundle
 from actors.errors import BundleProblem, DataRefused, ScoresDrifted, TriesSpent
 from actors.learn import optimise as module
 from actors.learn.bootstrap import Difference
@@ -85,6 +85,12 @@ def test_a_child_has_the_same_weights_and_another_way_map_and_promise(parent, sa
     assert child.manifest.roles == parent.manifest.roles
     assert len(child.manifest.policy.evidence["tries"]) == 2
     assert child.manifest.metrics["training"] == parent.manifest.metrics["training"]
+    assert child.manifest.metrics["against_parent"] == done.likeness.to_json()
+    card = (child.path / CARD_FILE).read_text()
+    assert "## Beside its parent" in card
+    assert f"AUC less the parent's: {done.likeness.auc}" in card
+    shown = CliRunner().invoke(app, ["show", str(child.path)]).stdout
+    assert f"the same action for {done.likeness.decisions_equal:.2%} of all" in shown
     before, after = read_probes(parent.path), read_probes(child.path)
     assert before.tokens.ids.tolist() == after.tokens.ids.tolist()
     assert 0 < after.drift(before.logit) < 0.2
