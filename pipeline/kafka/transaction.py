@@ -16,17 +16,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 import kafka
-from kafka import KafkaProducer
+from kafka import KafkaAdminClient, KafkaProducer
 from kafka import errors as kafka_errors
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
-from pipeline.errors import DataUnusable, Fenced, InvariantBroken, TransientError
+from pipeline.errors import DataUnusable, Fenced, InvariantBroken, SluiceError, TransientError
 from pipeline.kafka.batches import Deliveries, enqueue
 from pipeline.kafka.client import MAX_REQUEST_BYTES, TOO_LARGE, describe, open_client, translated
 from pipeline.records import Batch, TopicPartition
@@ -36,11 +36,9 @@ logger = logging.getLogger(__name__)
 COMMITTING_S = 20.0
 """See `Delivery.deadline_s`."""
 
-_FENCED = (
-    kafka_errors.FencedInstanceIdError,
-    kafka_errors.InvalidProducerEpochError,
-    kafka_errors.ProducerFencedError,
-)
+_OLD_EPOCH = (kafka_errors.InvalidProducerEpochError, kafka_errors.ProducerFencedError)
+_ABORTED = frozenset({"PrepareAbort", "CompleteAbort", "PrepareEpochFence"})
+"""States of a transactional id whose transaction the coordinator ends, or has ended."""
 
 
 class _State(enum.Enum):
@@ -128,6 +126,7 @@ class TransactionalProducer:
         self, kafka: Mapping[str, Any], *, transactional_id: str, delivery: Delivery | None = None
     ) -> None:
         delivery = delivery or Delivery()
+        self._kafka = kafka
         self._id = transactional_id
         self._deadline_s = delivery.deadline_s
         self._until = 0.0
@@ -317,11 +316,31 @@ class TransactionalProducer:
                 yield
         except TransientError as error:
             cause = error.__cause__
-            if isinstance(cause, _FENCED) or any(isinstance(fact, _FENCED) for fact in _facts(cause)):
+            if _is_any(cause, _OLD_EPOCH) and self._ended_by_broker():
+                raise TransientError(doing, "the transaction outlasted its time-out", 0.0) from cause
+            if _is_any(cause, (*_OLD_EPOCH, kafka_errors.FencedInstanceIdError)):
                 raise Fenced(self._id) from cause
             raise
         if self._state is _State.SPENT:
             self._state = before
+
+    def _ended_by_broker(self) -> bool:
+        """Whether no successor fenced this producer, but the broker, which ended a transaction that was too old.
+
+        The error is the same, as after a stall of this process or of the network. The coordinator tells: after its
+        time-out the transaction is aborted and one epoch on; a successor has begun anew. Blocks for a few round
+        trips; who cannot be asked leaves it at a successor.
+        """
+        try:
+            with closing(open_client(KafkaAdminClient, self._kafka)) as admin, translated("asking"):
+                found = admin.describe_transactions([self._id])[self._id]
+        except SluiceError as error:
+            logger.info("who ended the transaction of %s is not known: %s", self._id, error)
+            return False
+        # Looked at last: the library may have begun anew by itself meanwhile.
+        ours = self._producer._transaction_manager.producer_id_and_epoch  # noqa: SLF001 - nothing public tells
+        is_next = found.state in _ABORTED and found.producer_epoch == ours.epoch + 1
+        return bool(found.producer_id == ours.producer_id and (is_next or found.producer_epoch == ours.epoch))
 
     def _bounded(self, name: str, call: Callable[..., object], *args: object) -> None:
         """Make a call of the library that could block for ever, for as long as is left at most."""
@@ -361,8 +380,10 @@ class _Call(threading.Thread):
         return True
 
 
-def _facts(error: BaseException | None) -> tuple[object, ...]:
-    return error.args if error is not None else ()
+def _is_any(error: BaseException | None, kinds: tuple[type[BaseException], ...]) -> bool:
+    """Whether an error is one of these, or was raised for one."""
+    facts = error.args if error is not None else ()
+    return any(isinstance(fact, kinds) for fact in (error, *facts))
 
 
 def _close(producer: KafkaProducer) -> None:

@@ -205,6 +205,39 @@ def test_a_fenced_producer_says_so_and_leaves_its_successor_alone(build, setting
     assert committed_values(settings, out) == [b"successor"] * n_messages
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("n_later", [0, 1])
+def test_a_transaction_that_the_broker_ended_for_its_age_is_no_successors(
+    build, settings, name, group, n_later
+):
+    """A gate that had stalled in a commit ended as fenced, though nobody had taken over."""
+    producer, out = build(transaction_timeout_s=1.0), TopicPartition(name, 0)
+    producer.begin()
+    producer.send(out, batch(b"too old"))
+    if not n_later:
+        producer.confirm()
+    with KafkaAdminClient(**settings) as admin:
+        until_aborted(admin, f"id-{name}")
+
+    def finish() -> None:
+        for _ in range(n_later):
+            producer.send(out, batch(b"later"))
+            producer.confirm()
+        producer.commit_offsets({TopicPartition(name, 1): 5}, group)
+
+    with pytest.raises(TransientError, match="outlasted its time-out"):
+        finish()
+    assert committed_values(settings, out) == []
+
+
+def until_aborted(admin: KafkaAdminClient, transactional_id: str) -> None:
+    """Wait for the coordinator's next look at old transactions, which it takes every ten seconds."""
+    deadline = time.monotonic() + 30
+    while admin.describe_transactions([transactional_id])[transactional_id].state != "CompleteAbort":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def test_an_answer_to_the_commit_that_is_lost_leaves_the_producer_in_doubt(
     build, settings, name, group, monkeypatch
 ):
