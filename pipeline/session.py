@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from pipeline.kafka.client import DEFAULTS
+from pipeline.kafka.fault_points import armed
 from pipeline.kafka.member import ASKING_S, CLOSING_S, PATIENCE_S, GroupMember, Member
 from pipeline.kafka.transaction import COMMITTING_S, Delivery, TransactionalProducer, Transactor
 from pipeline.publisher import Destination, Publisher
@@ -103,7 +104,7 @@ class Session:
         except BaseException:
             producer.close()
             raise
-        return cls(producer, member, Publisher(producer, destinations, run=gate.run))
+        return cls(producer, member, Publisher(armed(producer), destinations, run=gate.run))
 
     def __enter__(self) -> Self:
         return self
