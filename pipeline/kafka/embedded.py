@@ -47,6 +47,8 @@ class EmbeddedKafka:
         start_timeout_s: How long the brokers may take to answer, in seconds.
         listeners: Names of further listeners of each broker, on free ports of their own; see `servers_of`.
             A name such as `SSL` or `SASL_PLAINTEXT` is its protocol; for another one, `properties` says it.
+        advertised: Ports that clients of a further listener are sent to, one per broker, in place of the
+            listener's own: a proxy's.
         properties: Settings of the brokers, in Kafka's names and as a Java properties file has them. They go
             over ours.
     """
@@ -59,6 +61,7 @@ class EmbeddedKafka:
         port: int = 0,
         start_timeout_s: float = 60.0,
         listeners: Sequence[str] = (),
+        advertised: Mapping[str, Sequence[int]] | None = None,
         properties: Mapping[str, str] | None = None,
     ) -> None:
         if n_brokers < 1:
@@ -68,6 +71,7 @@ class EmbeddedKafka:
         self._port = port
         self._start_timeout_s = start_timeout_s
         self._listeners = listeners
+        self._advertised = dict(advertised or {})
         self._properties = dict(properties or {})
         self._nodes: list[Node] = []
         self._killed: set[int] = set()
@@ -99,20 +103,23 @@ class EmbeddedKafka:
         self._nodes[index].send_signal(signal.SIGKILL)
         self._nodes[index].wait(self._start_timeout_s)
 
-    def restart(self, index: int) -> None:
-        """Start one broker again, on its old port and data, and wait for its answer; stops it first.
+    def restart(self, *indices: int) -> None:
+        """Start brokers again, on their old ports and data, and wait for their answers; stops them first.
+
+        Of three brokers that are all down, two have to be started together: one alone has no quorum.
 
         Args:
-            index: Which broker, counted from 0.
+            *indices: Which brokers, counted from 0.
 
         Raises:
-            BrokerFailed: It did not answer in time.
+            BrokerFailed: One did not answer in time.
         """
-        node = self._nodes[index]
-        _stop([node])
-        node.start()
-        self._killed.discard(index)
-        self._await_answer([node])
+        nodes = [self._nodes[index] for index in indices]
+        _stop(nodes)
+        for node in nodes:
+            node.start()
+        self._killed.difference_update(indices)
+        self._await_answer(nodes)
 
     def check(self) -> None:
         """Raise if a broker has ended that nobody killed.
@@ -148,7 +155,12 @@ class EmbeddedKafka:
         names = self._listeners
         places = [
             Place(
-                index, data / f"node-{index}", port, controller_port, dict(zip(names, further, strict=True))
+                index,
+                data / f"node-{index}",
+                port,
+                controller_port,
+                dict(zip(names, further, strict=True)),
+                {name: ports[index] for name, ports in self._advertised.items()},
             )
             for index, (port, controller_port, *further) in enumerate(zip(*self._ports(), strict=True))
         ]

@@ -57,7 +57,7 @@ process.roles=broker,controller
 node.id={node_id}
 controller.quorum.voters={voters}
 listeners={listeners},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners={listeners}
+advertised.listeners={advertised}
 controller.listener.names=CONTROLLER
 log.dirs=storage
 auto.create.topics.enable=false
@@ -94,6 +94,8 @@ class Place:
     """Where the other nodes reach its controller."""
     further: Mapping[str, int] = field(default_factory=dict)
     """Ports of further listeners for clients, by the listener's name."""
+    proxied: Mapping[str, int] = field(default_factory=dict)
+    """Ports that clients of such a listener are sent to, where they are not the listener's own."""
 
     @property
     def address(self) -> str:
@@ -103,8 +105,12 @@ class Place:
     @property
     def listeners(self) -> str:
         """All listeners for clients, as Kafka's settings have them."""
-        ports = {"PLAINTEXT": self.port, **self.further}
-        return ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items())
+        return _addresses({"PLAINTEXT": self.port, **self.further})
+
+    @property
+    def advertised(self) -> str:
+        """Where clients of each listener are sent to, likewise."""
+        return _addresses({"PLAINTEXT": self.port, **self.further, **self.proxied})
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +200,7 @@ class Node:
             node_id=self.place.id,
             voters=",".join(f"{peer.id}@127.0.0.1:{peer.controller_port}" for peer in self._peers),
             listeners=self.place.listeners,
+            advertised=self.place.advertised,
             controller_port=self.place.controller_port,
             replicas=replicas,
             in_sync=min(2, replicas),
@@ -216,3 +223,7 @@ class Node:
                 env=environment,
                 start_new_session=True,
             )
+
+
+def _addresses(ports: Mapping[str, int]) -> str:
+    return ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items())

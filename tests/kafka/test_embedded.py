@@ -17,6 +17,7 @@ from kafka.admin import KafkaAdminClient
 
 from pipeline.errors import BrokerFailed, DataInUse, PortTaken, SettingsError
 from pipeline.kafka.embedded import EmbeddedKafka
+from pipeline.kafka.node import Place
 
 pytestmark = pytest.mark.kafka
 
@@ -73,6 +74,12 @@ def test_a_taken_port_is_named(tmp_path):
         port = other.getsockname()[1]
         with pytest.raises(PortTaken, match=f"port {port} is taken"), EmbeddedKafka(data=tmp_path, port=port):
             pass
+
+
+def test_clients_of_a_listener_behind_a_proxy_are_sent_to_the_proxy(tmp_path):
+    place = Place(0, tmp_path, 7001, 7002, further={"PROXIED": 7003}, proxied={"PROXIED": 7004})
+    assert place.listeners == "PLAINTEXT://127.0.0.1:7001,PROXIED://127.0.0.1:7003"
+    assert place.advertised == "PLAINTEXT://127.0.0.1:7001,PROXIED://127.0.0.1:7004"
 
 
 def test_a_data_folder_keeps_its_number_of_brokers(tmp_path):
