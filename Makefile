@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 STAMP := $(VENV)/.installed
+FAULT_MESSAGES := 100000
 
-.PHONY: help setup lock fmt lint type test unit demo bench-stream bench-backfill bench-scorer bench-guarantee bench-learn bench-online check clean
+.PHONY: help setup lock fmt lint type test unit demo bench-stream bench-backfill bench-scorer bench-guarantee bench-learn bench-online faults check clean
 .DEFAULT_GOAL := help
 
 help: ## List the verbs.
@@ -65,6 +66,9 @@ bench-learn: $(STAMP) ## Measure learning on real pairs, out of fold; writes ben
 
 bench-online: $(STAMP) ## Measure the online door at twice its capacity; writes bench/results/online.json.
 	$(BIN)/python -m bench.online
+
+faults: $(STAMP) ## Break everything in turn, on three brokers and three Ray nodes; writes bench/results/faults.json.
+	FAULT_MESSAGES=$(FAULT_MESSAGES) FAULT_ROUNDS=3 FAULT_RESULT=bench/results/faults.json $(BIN)/pytest tests/faults
 
 check: lint type test ## What CI runs.
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,7 +28,9 @@ N_PARTITIONS = 3
 class Gate:
     """One `sluice run`. A context manager: leaving it kills what is left."""
 
-    def __init__(self, arguments: Sequence[str], log: Path) -> None:
+    def __init__(
+        self, arguments: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._log = log
         with log.open("ab") as sink:
             self.process = subprocess.Popen(
@@ -36,7 +38,7 @@ class Gate:
                 stdout=sink,
                 stderr=sink,
                 cwd=REPOSITORY,
-                env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+                env=os.environ | {"PYTHONPATH": str(REPOSITORY)} | dict(environment or {}),
                 start_new_session=True,
             )
 
@@ -51,11 +53,15 @@ class Gate:
         """What it has written so far."""
         return self._log.read_text(errors="replace")
 
+    @property
+    def url(self) -> str:
+        """Where its doors are."""
+        self.until(lambda: "doors open at" in self.log, "opens its doors")
+        return self.log.rpartition("doors open at ")[2].split()[0]
+
     def status(self) -> dict[str, Any]:
         """What `/status` says."""
-        self.until(lambda: "doors open at" in self.log, "opens its doors")
-        url = self.log.rpartition("doors open at ")[2].split()[0]
-        with urllib.request.urlopen(url + "/status", timeout=10) as answer:
+        with urllib.request.urlopen(self.url + "/status", timeout=10) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
 
@@ -84,10 +90,19 @@ class Gate:
 
 
 class Lab:
-    """Topics of its own, and the gates that work on them."""
+    """Topics of its own, and the gates that work on them.
+
+    `own` goes over the settings that all labs have.
+    """
 
     def __init__(
-        self, broker: EmbeddedKafka, bundle: Path, topic: Callable[..., str], folder: Path, ray_address: str
+        self,
+        broker: EmbeddedKafka,
+        bundle: Path,
+        topic: Callable[..., str],
+        folder: Path,
+        ray_address: str,
+        own: Sequence[str] = (),
     ) -> None:
         self.broker = broker
         self._folder = folder
@@ -110,19 +125,20 @@ class Lab:
             "claims.target_s=0.3",
             "claims.max_offsets=50",
             "claims.min_offsets=10",
+            *own,
         ]
 
     def settings(self, *overrides: str) -> Settings:
         """The settings of this lab's gates."""
         return load(None, [*self._overrides, *overrides])
 
-    def gate(self, *own: str) -> Gate:
-        """Start a gate, with settings or options of its own."""
+    def gate(self, *own: str, **environment: str) -> Gate:
+        """Start a gate, with settings, options or an environment of its own."""
         self._n_gates += 1
         options = [one for one in own if one.startswith("--")]
         overrides = [*self._overrides, *(one for one in own if one not in options)]
         arguments = [part for override in overrides for part in ("--set", override)]
-        return Gate([*arguments, *options], self._folder / f"gate-{self._n_gates}.log")
+        return Gate([*arguments, *options], self._folder / f"gate-{self._n_gates}.log", environment)
 
     def produce(self, n: int, *, first: int = 0) -> None:
         """Send candidates, spread over the partitions."""

@@ -1,0 +1,73 @@
+"""A real Ray cluster of several nodes on this machine, whose nodes can be killed and replaced."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from ray.cluster_utils import Cluster
+
+STORE_BYTES = 150 << 20
+N_TRIES = 5
+
+
+class Nodes:
+    """A head, and workers; one worker and the head have room for a small gate.
+
+    Args:
+        n_workers: Nodes beside the head.
+    """
+
+    def __init__(self, *, n_workers: int) -> None:
+        self._n_workers = n_workers
+        self._port: int | None = None
+        self._cluster = Cluster()
+
+    def __enter__(self) -> Self:
+        self._start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._cluster.shutdown()
+
+    @property
+    def address(self) -> str:
+        """`host:port`, the same after the head was restarted."""
+        return str(self._cluster.address)
+
+    def replace_worker(self) -> None:
+        """Kill a worker node, raylet, replicas and all (SIGKILL), and add another in its place."""
+        self._cluster.remove_node(min(self._cluster.worker_nodes, key=id), allow_graceful=False)
+        self._add_worker()
+
+    def restart(self) -> None:
+        """Kill the head and what depends on it (SIGKILL), and start the cluster anew at its address."""
+        cluster, self._cluster = self._cluster, Cluster()
+        for node in list(cluster.worker_nodes):
+            cluster.remove_node(node, allow_graceful=False)
+        cluster.remove_node(cluster.head_node, allow_graceful=False)
+        self._start()
+
+    def _start(self) -> None:
+        for _ in range(N_TRIES):
+            # Ray gives a node 30 s to come up, however busy the machine, and raises no class of its own.
+            with suppress(Exception):
+                self._add_nodes()
+                return
+            self._cluster.shutdown()
+            self._cluster = Cluster()
+        raise AssertionError(f"Ray did not start {N_TRIES} times; the last lines of its logs say why")
+
+    def _add_nodes(self) -> None:
+        own = {} if self._port is None else {"gcs_server_port": self._port}
+        # With one node gone there is room left for the whole pool.
+        self._cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES, include_dashboard=False, **own)
+        self._port = int(self.address.rpartition(":")[2])
+        for _ in range(self._n_workers):
+            self._add_worker()
+
+    def _add_worker(self) -> None:
+        self._cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES)
