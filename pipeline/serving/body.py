@@ -11,10 +11,11 @@ from typing import TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
 
 from pipeline.codec.decode_json import parse_json
 from pipeline.errors import InputError
-from pipeline.serving.errors import Kind, Refusal
+from pipeline.serving.errors import Kind, Refusal, caller_gone
 from pipeline.serving.settings import Requests
 
 Shape = TypeVar("Shape", bound=BaseModel)
@@ -42,13 +43,19 @@ class Bodies:
             The body, as the shape has it.
 
         Raises:
-            Refusal: 400, 408, 413, 422 or 429.
+            Refusal: 400, 408, 413, 415, 422, 429 or 499.
         """
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            said = "the body is compressed; send it as it is, without Content-Encoding"
+            raise Refusal(415, Kind.VALIDATION, said)
         try:
             async with asyncio.timeout(self._limits.deadline_s):
                 body = await self._body(request)
         except TimeoutError as error:
             raise Refusal(408, Kind.TIMEOUT, "the body did not arrive in time; send it again") from error
+        except ClientDisconnect as error:
+            raise caller_gone() from error
         try:
             return shape.model_validate(parse_json(body))
         except InputError as problem:

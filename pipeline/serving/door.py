@@ -31,14 +31,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pipeline.serving import answers, shapes
 from pipeline.serving.asked import Asked, asked_to_rank, read_all
 from pipeline.serving.body import Bodies
-from pipeline.serving.errors import Kind, Refusal
+from pipeline.serving.errors import Kind, Refusal, caller_gone
 from pipeline.serving.service import Answer, Service
 
 logger = logging.getLogger(__name__)
 
 BUNDLE_HEADER = "sluice-bundle"
-CALLER_GONE = 499
-"""Nobody reads it; it is for the metrics."""
 
 Done = TypeVar("Done")
 
@@ -47,6 +45,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"model": shapes.ErrorAnswer, "description": "No bearer token, or another one."},
     408: {"model": shapes.ErrorAnswer, "description": "The body did not arrive in time."},
     413: {"model": shapes.ErrorAnswer, "description": "The body is too large."},
+    415: {"model": shapes.ErrorAnswer, "description": "The body is compressed."},
     422: {"model": shapes.ErrorAnswer, "description": "Not of this shape, or too many candidates."},
     429: {"model": shapes.ErrorAnswer, "description": "Too much waits; see Retry-After."},
     503: {"model": shapes.ErrorAnswer, "description": "No replica, or the door is closing."},
@@ -265,7 +264,7 @@ async def _unless_gone(request: Request, work: Awaitable[Done]) -> Done:
         await asyncio.wait({working, going}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
-        raise Refusal(CALLER_GONE, Kind.TIMEOUT, "the caller has gone")
+        raise caller_gone()
     finally:
         for task in (working, going):
             task.cancel()

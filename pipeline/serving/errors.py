@@ -39,6 +39,11 @@ class Refusal(SluiceError):
         return self.said
 
 
+def caller_gone() -> Refusal:
+    """Of a caller who closed the connection. Nobody reads it; its status, 499, is for the metrics."""
+    return Refusal(499, Kind.TIMEOUT, "the caller has gone")
+
+
 class ScorerBroken(SluiceError):
     """The scorer raised, and is not asked again.
 

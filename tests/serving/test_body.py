@@ -17,17 +17,19 @@ from pipeline.serving.shapes import ScoreRequest
 BODY = b'{"candidates": [1, 2]}'
 
 
-def request(*pieces: bytes, wait_s: float = 0.0) -> Request:
+def request(
+    *pieces: bytes, wait_s: float = 0.0, cut_off: bool = False, headers: Sequence[tuple[bytes, bytes]] = ()
+) -> Request:
     coming: list[dict[str, Any]] = [
-        {"type": "http.request", "body": piece, "more_body": at + 1 < len(pieces)}
+        {"type": "http.request", "body": piece, "more_body": cut_off or at + 1 < len(pieces)}
         for at, piece in enumerate(pieces)
     ]
 
     async def receive() -> dict[str, Any]:
         await asyncio.sleep(wait_s)
-        return coming.pop(0)
+        return coming.pop(0) if coming else {"type": "http.disconnect"}
 
-    return Request({"type": "http", "method": "POST", "headers": []}, receive)
+    return Request({"type": "http", "method": "POST", "headers": headers}, receive)
 
 
 def refusal(bodies: Bodies, asked: Request) -> Refusal:
@@ -55,6 +57,21 @@ def test_a_body_that_is_too_large_is_refused_before_its_end() -> None:
 def test_a_body_that_does_not_arrive_is_not_waited_for() -> None:
     bodies = Bodies(Requests(deadline_s=0.05))
     assert refusal(bodies, request(BODY, wait_s=30)).status == 408
+
+
+def test_a_caller_who_goes_in_the_middle_of_the_body_is_no_error_of_the_door() -> None:
+    """It was counted as a 500, with a stack in the log."""
+    bodies = Bodies(Requests())
+    assert refusal(bodies, request(BODY[:9], cut_off=True)).status == 499
+    assert bodies._held_bytes == 0
+
+
+def test_a_compressed_body_is_refused_by_that_name() -> None:
+    """It was said not to be UTF-8."""
+    bodies = Bodies(Requests())
+    assert refusal(bodies, request(BODY, headers=[(b"content-encoding", b"gzip")])).status == 415
+    plain = request(BODY, headers=[(b"content-encoding", b"identity")])
+    assert asyncio.run(bodies.read(plain, ScoreRequest)).candidates == [1, 2]
 
 
 def test_bodies_beyond_what_may_be_held_at_once_are_told_to_come_again() -> None:
