@@ -123,6 +123,9 @@ def _find(address: str) -> list[str]:
     if not found:
         raise BackfillRefused(address, "there is no such file, and no file in such a folder")
     local = get_protocol(address) in {"file", "local"}
+    strange = [path for path in found if local and not store.isfile(path)]
+    if strange:  # reading a pipe would never end
+        raise BackfillRefused(strange[0], "is neither a file nor a link to one; move it away")
     return sorted(found if local else map(store.unstrip_protocol, found))
 
 

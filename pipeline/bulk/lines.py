@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -65,7 +64,7 @@ def scan(file: BinaryIO, name: str, columns: Columns, ceilings: Ceilings) -> Sca
         found.n_rows += n_rows
         first, start, n_rows = line, at, 0
 
-    number = -1
+    number, unread = -1, ""
     for number, line in enumerate(_lines(file, name, digest)):
         if n_rows and (n_rows == ceilings.rows or at + len(line) - start > ceilings.n_bytes):
             close(number)
@@ -73,13 +72,18 @@ def scan(file: BinaryIO, name: str, columns: Columns, ceilings: Ceilings) -> Sca
         if line.isspace():
             continue
         n_rows += 1
-        with suppress(InputError):
+        try:
             content = read_line(line, f"{name}, line {number + 1}")
-            if missing:
-                seen |= content.keys()
-                missing -= content.keys()
+        except InputError as problem:
+            unread = unread or f"line {number + 1}: {problem.detail}"
+            continue
+        if missing:
+            seen |= content.keys()
+            missing -= content.keys()
     if n_rows:
         close(number + 1)
+    if missing and unread and not seen:
+        raise DataUnusable(name, f"no line can be read, {unread}; is it compressed?")
     if missing and found.n_rows:
         raise DataUnusable(name, f"no line has {min(missing)!r}; there are {', '.join(sorted(seen))}")
     found.n_bytes, found.digest = at, "sha256:" + digest.hexdigest()

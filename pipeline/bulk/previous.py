@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from actors.bundle import Bundle
 from actors.manifest import canonical_json, sha256
@@ -60,10 +61,13 @@ def read_previous(address: str | None, bundle: Bundle, settings: Settings) -> Pr
     _check(address, told, bundle, settings)
     pairs, scores = [_none()[0]], [_none()[1]]
     for name in store.names(write.VERDICTS):
-        table = pq.read_table(pa.BufferReader(store.get(name) or b""), columns=_COLUMNS)
-        logit, relevance = (table[one].to_numpy().astype(np.float32) for one in ("score", "relevance"))
-        pairs += [as_digests(chunk) for chunk in table["pair_digest"].chunks]
-        scores.append(Scores(logit, relevance, np.full(len(logit), _action(name), np.int8)))
+        try:
+            of_file = _verdicts(name, store.get(name) or b"")
+        except (pa.ArrowException, KeyError) as error:
+            problem = f"its {name} is damaged: {error}; leave out --previous"
+            raise BackfillRefused(address, problem) from error
+        pairs += of_file[0]
+        scores.append(of_file[1])
     columns = ([getattr(one, name) for one in scores] for name in ("logit", "relevance", "action"))
     return Previous(
         sha256(canonical_json(told)), Known(np.concatenate(pairs), Scores(*map(np.concatenate, columns)))
@@ -71,16 +75,23 @@ def read_previous(address: str | None, bundle: Bundle, settings: Settings) -> Pr
 
 
 def _check(address: str, told: Mapping[str, Any], bundle: Bundle, settings: Settings) -> None:
-    if told["bundle"] != bundle.digest:
-        problem = (
-            f"was scored with bundle {told['bundle']}, not {bundle.digest}; score anew without --previous"
-        )
+    scored_with, settled = told.get("bundle"), told.get("settings", {})
+    if scored_with != bundle.digest:
+        problem = f"was scored with bundle {scored_with}, not {bundle.digest}; score anew without --previous"
         raise BackfillRefused(address, problem)
     for name, now in run.deciding(settings).items():
-        then = told["settings"].get(name)
+        then = settled.get(name)
         if then != now:
             problem = f"was scored with {name} {then}, not {now}; leave out --previous to score anew"
             raise BackfillRefused(address, problem)
+
+
+def _verdicts(name: str, content: bytes) -> tuple[list[NDArray[np.uint64]], Scores]:
+    """Digests of the pairs, in pieces, and what was said of them."""
+    table = pq.read_table(pa.BufferReader(content), columns=_COLUMNS)
+    logit, relevance = (table[one].to_numpy().astype(np.float32) for one in ("score", "relevance"))
+    pairs = [as_digests(chunk) for chunk in table["pair_digest"].chunks]
+    return pairs, Scores(logit, relevance, np.full(len(logit), _action(name), np.int8))
 
 
 def _action(name: str) -> ActionCode:
@@ -88,6 +99,6 @@ def _action(name: str) -> ActionCode:
     return ActionCode[posixpath.basename(posixpath.dirname(name)).removeprefix("action=").upper()]
 
 
-def _none() -> tuple[np.ndarray[Any, np.dtype[np.uint64]], Scores]:
+def _none() -> tuple[NDArray[np.uint64], Scores]:
     nothing = np.empty(0, np.float32)
     return np.empty((0, 2), np.uint64), Scores(nothing, nothing, np.empty(0, np.int8))

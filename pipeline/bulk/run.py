@@ -10,6 +10,7 @@ import json
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
@@ -104,14 +105,14 @@ def look(store: Store, run: Mapping[str, Any], *, resume: bool) -> bool:
     Raises:
         BackfillRefused: The folder holds this run, and it is not to go on; or another, or something else.
     """
-    content = store.get(RUN)
-    if content is None:
+    found = _read(store, RUN, next_step="name another folder")
+    if found is None:
         others = [name for name in store.names() if name != LOCK]
         if others:
             problem = f"holds {others[0]} and no run of a backfill; name an empty folder or a new one"
             raise BackfillRefused(store.address, problem)
         return False
-    differing = _differences(json.loads(content), json.loads(_written(run)))
+    differing = _differences(found, json.loads(_written(run)))
     if differing:
         raise BackfillRefused(
             store.address, f"holds another run: {'; '.join(differing)}; name another folder"
@@ -129,9 +130,8 @@ def begin(store: Store, run: Mapping[str, Any]) -> None:
 
 
 def finished(store: Store) -> dict[str, Any] | None:
-    """The manifest of a run that is over; None where there is none."""
-    content = store.get(MANIFEST)
-    return None if content is None else json.loads(content)
+    """The manifest of a run that is over; None where there is none. Raises BackfillRefused where it is damaged."""
+    return _read(store, MANIFEST, next_step="remove it and finish that run with --resume")
 
 
 def manifest(
@@ -249,6 +249,17 @@ def _input_difference(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping
             return f"the input file {min(names)} {what}"
     changed = min(name for name in new if old[name] != new[name])
     return f"the input file {changed} was changed"
+
+
+def _read(store: Store, name: str, *, next_step: str) -> dict[str, Any] | None:
+    content = store.get(name)
+    if content is None:
+        return None
+    with suppress(ValueError):
+        told = json.loads(content)
+        if isinstance(told, dict):
+            return told
+    raise BackfillRefused(store.address, f"its {name} is damaged; {next_step}")
 
 
 def _written(content: Mapping[str, Any]) -> bytes:

@@ -150,7 +150,7 @@ def build(settings: Settings, folder: str, context: VerdictContext, topic: str |
 
 
 def marks(store: Store) -> list[Done]:
-    """The parts of a run that are done; what others left half written is removed.
+    """The parts of a run that are done; what others left half written is removed, and so are damaged marks.
 
     Args:
         store: The folder, held.
@@ -162,12 +162,16 @@ def marks(store: Store) -> list[Done]:
         TransientError: The store does not answer.
     """
     store.sweep()
-    names = [name for name in store.names(PARTS) if name.endswith(".json")]
-    whole = {_part_of(name) for name in names}
-    for name in [*store.names(VERDICTS), *store.names(REJECTS)]:
-        if _part_of(name) not in whole:
+    done: dict[str, Done] = {}
+    for name in store.names(PARTS):
+        try:
+            done[_part_of(name)] = Done.from_json(store.get(name) or b"")
+        except (ValueError, TypeError):
             store.remove(name)
-    return [Done.from_json(store.get(name) or b"") for name in names]
+    for name in [*store.names(VERDICTS), *store.names(REJECTS)]:
+        if _part_of(name) not in done:
+            store.remove(name)
+    return list(done.values())
 
 
 def _part_of(name: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import os
 from pathlib import Path
 
 import fsspec
@@ -113,6 +115,21 @@ def test_a_broken_line_is_named(tmp_path: Path, bad: bytes, problem: str) -> Non
 def test_a_text_that_is_none_is_for_the_rejects_to_tell(tmp_path: Path) -> None:
     path = lines(tmp_path / "a.jsonl", ROW, b'{"candidate_id": "\\ud800"}', b'{"query": "\xff"}')
     assert survey(str(path), PLAIN, WIDE).n_rows == 3
+
+
+def test_lines_of_which_none_can_be_read_are_said_to_be_so(tmp_path: Path) -> None:
+    """A compressed file was said to lack a column."""
+    said = refusal(lines(tmp_path / "a.jsonl", gzip.compress(orjson.dumps(ROW))))
+    assert "no line can be read, line 1: not UTF-8 from byte 1 on; is it compressed?" in said
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    """Reading a pipe would never have ended."""
+    parquet(tmp_path / "a.parquet")
+    (tmp_path / "link.parquet").symlink_to(tmp_path / "a.parquet")
+    assert survey(str(tmp_path), PLAIN, WIDE).n_rows == 6
+    os.mkfifo(tmp_path / "b.parquet")
+    assert "b.parquet: is neither a file nor a link to one" in refusal(tmp_path)
 
 
 def test_a_column_that_no_line_has_is_named_with_those_that_are(tmp_path: Path) -> None:

@@ -117,6 +117,18 @@ def test_what_a_part_left_without_its_mark_is_removed(
     assert content(out) == content(whole)
 
 
+@pytest.mark.parametrize("mark", [b"", b"{", b"[]", b'{"number": 1}'])
+def test_a_part_whose_mark_is_damaged_is_done_again(
+    whole: Path, source: Path, bundle: Bundle, tmp_path: Path, mark: bytes
+) -> None:
+    """A machine that loses power may leave an empty file; it ended every `--resume`."""
+    out = tmp_path / "out"
+    Backfill(source, out, bundle).work(parts=3)
+    (out / "parts" / "part-000001.json").write_bytes(mark)
+    assert Backfill(source, out, bundle).work(resume=True) is not None
+    assert content(out) == content(whole)
+
+
 def test_json_lines_give_the_same_verdicts(whole: Path, bundle: Bundle, tmp_path: Path) -> None:
     path = tmp_path / "items.jsonl"
     rows = [{"sku": f"s{i}", "theme": "boots", "price": price} for i, price in enumerate(PRICES)]
@@ -168,6 +180,27 @@ def test_a_run_of_another_bundle_or_that_is_not_finished_lends_no_scores(
     (tmp_path / "old" / run.MANIFEST).write_text(json.dumps(manifest | {"settings": settings}))
     with pytest.raises(BackfillRefused, match=r"limits\.max_chars 7"):
         Backfill(source, tmp_path / "out", bundle, previous=tmp_path / "old")
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{", b"[]"])
+def test_a_folder_whose_files_are_damaged_is_refused(
+    source: Path, bundle: Bundle, tmp_path: Path, damaged: bytes
+) -> None:
+    out = tmp_path / "out"
+    Backfill(source, out, bundle).work(parts=1)
+    for name, says in ((run.MANIFEST, "remove it"), (run.RUN, "name another folder")):
+        (out / name).write_bytes(damaged)
+        with pytest.raises(BackfillRefused, match=f"its {name} is damaged; {says}"):
+            Backfill(source, out, bundle).work(resume=name == run.RUN)
+
+
+def test_a_run_that_is_damaged_lends_no_scores(source: Path, bundle: Bundle, tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    Backfill(source, first, bundle).work()
+    for name in ("verdicts/action=pass/part-000000.parquet", run.MANIFEST):
+        (first / name).write_bytes(b"PAR1")
+        with pytest.raises(BackfillRefused, match=f"its {name} is damaged"):
+            Backfill(source, tmp_path / "out", bundle, previous=first)
 
 
 def test_a_folder_that_holds_something_is_refused_and_left_as_it_is(

@@ -14,7 +14,7 @@ from pipeline.bulk.store import Store
 from pipeline.bulk.write import Write, marks
 from pipeline.codec.verdict import VerdictContext, VerdictRows
 from pipeline.errors import TransientError
-from pipeline.records import Mode, Reason, TopicPartition
+from pipeline.records import Effort, Mode, Reason, TopicPartition
 
 CONTEXT = VerdictContext(TopicPartition("", 0), 1, "sha256:0", 2.0, 1.0, "none", Mode.ENFORCE)
 
@@ -50,6 +50,7 @@ def scored() -> Scored:
         rejects=pa.table({"source_row": [6]}),
         reasons={Reason.EMPTY_TEXT: 1},
         n_known=1,
+        effort=Effort(pairs=2, tokens=9),
         core_s=0.5,
         replica_s=0.25,
     )
@@ -69,6 +70,7 @@ def test_files_first_then_the_topic_then_the_mark(tmp_path: Path) -> None:
     assert store.names() == sorted([*files, "parts/part-000001.json"])
     assert (done.actions, done.reasons) == ({"pass": 2, "review": 0, "prune": 1}, {"empty_text": 1})
     assert (done.n_emitted, done.n_known, done.replica_s) == (3, 1, 0.25)
+    assert (done.effort["pairs"], done.effort["tokens"]) == (2, 9)
     assert marks(store) == [done]
 
 
