@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from actors.bundle import Bundle
@@ -41,6 +41,8 @@ LOOK_WHEN_FULL_EVERY_S = 0.5
 took 5% of one from the replica."""
 TURN_S = 0.05
 """How long one turn waits; what comes back ends the wait."""
+_N_NAMED = 10
+"""Partitions or claims that a log line names."""
 
 
 class Keeper:
@@ -124,15 +126,18 @@ class Keeper:
                 self._publish(session, at_once=True)
                 session.leaving = True
         except (TransientError, BrokerUnreachable) as trouble:
+            left_at = _named(f"{source}@{offset}" for source, offset in self._ledger.committed.items())
             self._begin({}, None)
             if self._stop_by is None:
-                self._bear(trouble, opened_at)
+                self._bear(trouble, opened_at, left_at)
                 return False
-            logger.warning("stopped in the middle of trouble: %s", trouble)
+            logger.warning("stopped in trouble; the next gate goes on from %s: %s", left_at, trouble)
         logger.info("stopped: %s", ", ".join(f"{name} {n}" for name, n in self._totals._asdict().items()))
         return True
 
-    def _bear(self, trouble: TransientError | BrokerUnreachable, opened_at: float | None) -> None:
+    def _bear(
+        self, trouble: TransientError | BrokerUnreachable, opened_at: float | None, left_at: str
+    ) -> None:
         """Wait for another try; raise the trouble once there was no commit for as long as the settings allow.
 
         Building a session may succeed each time, and its first transaction fail each time: so it is the commit
@@ -144,7 +149,7 @@ class Keeper:
             self._troubled_since = now
         if now - self._troubled_since > patience_s:
             raise trouble
-        logger.warning("the session is over, another one is built: %s", trouble)
+        logger.warning("the session is over at %s, another one is built: %s", left_at, trouble)
         time.sleep(trouble.retry_after_s if isinstance(trouble, TransientError) else 1.0)
         self._view.turned()
 
@@ -198,8 +203,9 @@ class Keeper:
         for settled in released:
             if self._brake.judge(settled.counts):
                 logger.error(
-                    "the brake is on: %.1f %% of the last %d candidates would be pruned, over the %.1f %% "
+                    "%s: the brake is on: %.1f %% of the last %d candidates would be pruned, over the %.1f %% "
                     "allowed; prune goes to review until it is lifted with POST /brake/lift",
+                    settled.claim,
                     100 * (self._brake.share or 0),
                     self._settings.gate.brake_window,
                     100 * self._settings.gate.max_prune_share,
@@ -256,9 +262,14 @@ class Keeper:
         """Look after the execution, and hand its claims out again when it ended."""
         wanted = self._lag() > 0 or self._ledger.in_flight() > 0
         outcome = self._supervisor.tend(wanted=wanted, n_out=self._ledger.n_out())
+        if outcome is None:
+            return
+        if held := self._ledger.unfinished():
+            how = "one at a time" if outcome is Outcome.FAILED else "as they were"
+            logger.warning("handed out again, %s, to the next execution: %s", how, _named(held))
         if outcome is Outcome.FAILED:
             self._planner.suspect(self._ledger)
-        elif outcome is not None:
+        else:
             self._planner.hand_again(self._ledger)
 
     # --- what they share --------------------------------------------------------------------------------
@@ -320,7 +331,7 @@ class Keeper:
     def _lift(self) -> None:
         braked = self._mode is Mode.BRAKED
         self._brake.lift()
-        logger.warning("the brake is lifted")
+        logger.warning("the brake is lifted for %s: prune is pruned again", _named(self._ledger.sources))
         if braked:
             self._begin_again()
 
@@ -345,7 +356,9 @@ class Keeper:
         claim = settled.claim
         if self._settings.gate.on_lost == "stop":
             raise OffsetsLost(*claim.source, wanted=claim.start, earliest=claim.start + settled.lost)
-        logger.error("%s: retention deleted %d offsets unread", claim, settled.lost)
+        logger.error(
+            "%s: retention deleted %d offsets unread; they are counted, and passed over", claim, settled.lost
+        )
 
     def _lag(self) -> int:
         """Offsets that can be read and are not cut yet."""
@@ -403,6 +416,13 @@ class Keeper:
         if not self._ledger.sources:
             return "no partitions are assigned"
         return None if self._supervisor.warm else "the pool is not warm"
+
+
+def _named(things: Iterable[object]) -> str:
+    """Things for a log line: not more than it can hold."""
+    names = [str(thing) for thing in things]
+    more = [f"and {len(names) - _N_NAMED} more"] if len(names) > _N_NAMED else []
+    return ", ".join([*names[:_N_NAMED], *more]) or "nothing"
 
 
 def _bounds(settings: Settings) -> Bounds:

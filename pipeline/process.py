@@ -43,4 +43,8 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(GONE_WITHIN_S)
     except subprocess.TimeoutExpired:
-        logger.warning("process %d was killed and is not gone after %g s", process.pid, GONE_WITHIN_S)
+        logger.warning(
+            "process %d was killed and is not gone after %g s; it is not waited for",
+            process.pid,
+            GONE_WITHIN_S,
+        )

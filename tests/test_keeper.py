@@ -757,3 +757,25 @@ def test_every_commit_says_of_which_run_it_is(bundle: Bundle) -> None:
     bench.keeper.run()
     assert bench.committed == 10
     assert bench.note == "sluice/1 run=3"
+
+
+def test_a_session_that_ends_in_trouble_says_where_the_next_goes_on(
+    bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(bundle, until_drained=True)
+    bench.answers = True
+    bench.producer_fails = [{"commit": AWAY}]
+    bench.keeper.run()
+    assert bench.committed == 10
+    assert "the session is over at in[0]@0, another one is built: publishing" in caplog.text
+
+
+def test_what_an_execution_held_is_named_when_it_is_handed_out_again(
+    bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(bundle)
+    with bench.open() as session:
+        bench.turn(session, bench.handed)
+        bench.executions[0].ended = Outcome.FAILED
+        bench.turn(session, lambda: len(bench.executions) == 2)
+    assert "handed out again, one at a time, to the next execution: in[0]@[0,10)" in caplog.text

@@ -122,7 +122,12 @@ class SluiceKafkaClient(KafkaNetClient):  # type: ignore[misc]  # kafka-python c
             self.connections.hang_up()
 
     def _note_unanswered(self, request: str, error: BaseException) -> None:
-        logger.warning("%s ended without an answer (%s): its outcome is in doubt", request, describe(error))
+        logger.warning(
+            "%s ended without an answer (%s): its outcome is in doubt, and another producer is built before the "
+            "next transaction",
+            request,
+            describe(error),
+        )
         self._in_doubt.set()
 
 

@@ -137,7 +137,7 @@ class Service:
             raise Refusal(504, Kind.TIMEOUT, said, 1) from error
         if isinstance(judged, Unavailable):
             if self.not_ready is None:
-                logger.error("not ready: no replica answers: %s", judged.because)
+                logger.error("not ready until a replica answers again: %s", judged.because)
                 self.not_ready = "no replica answers"
             raise Refusal(503, Kind.UNHEALTHY, "the replica that scored it was lost, twice; try again", 1)
         self._admission.learn(judged)
