@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 STAMP := $(VENV)/.installed
 FAULT_MESSAGES := 100000
 
-.PHONY: help setup lock fmt lint type test unit demo bench-stream bench-backfill bench-scorer bench-guarantee bench-learn bench-online faults check clean
+.PHONY: help setup lock fmt lint type test test-gpu unit demo bench-stream bench-backfill bench-scorer bench-scorer-gpu bench-guarantee bench-learn bench-online faults check clean
 .DEFAULT_GOAL := help
 
 help: ## List the verbs.
@@ -43,6 +43,9 @@ type: $(STAMP) ## Check the types.
 unit: $(STAMP) ## The tests that need neither Kafka nor Ray.
 	$(BIN)/pytest -m "not kafka and not ray and not slow and not faults and not gpu"
 
+test-gpu: $(STAMP) ## The tests that need a GPU.
+	$(BIN)/pytest -m gpu
+
 test: $(STAMP) ## All tests but the long fault suite and the GPU ones.
 	$(BIN)/pytest -m "not faults and not gpu"
 
@@ -57,6 +60,9 @@ bench-backfill: $(STAMP) ## Measure the backfill; writes bench/results/backfill.
 
 bench-scorer: $(STAMP) ## Measure the scorer in each precision; writes bench/results/scorer.json.
 	$(BIN)/python -m bench.scorer
+
+bench-scorer-gpu: $(STAMP) ## Measure the scorer on a GPU; writes bench/results/scorer-<device>.json.
+	$(BIN)/python -m bench.scorer_gpu
 
 bench-guarantee: $(STAMP) ## Measure whether proven thresholds keep their promise; writes bench/results/guarantee.json.
 	$(BIN)/python -m bench.guarantee

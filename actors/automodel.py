@@ -60,16 +60,16 @@ class AutoClassifier:
         """Score padded pairs.
 
         Args:
-            ids: Token ids, int64 `[n, width]`, on the weights' device.
+            ids: Token ids, integers `[n, width]`, on the weights' device.
             type_ids: Token types, likewise, or None where the encoder has none.
             mask: True where there is a token, bool `[n, width]`.
 
         Returns:
             Logits `[n]`.
         """
-        types = {} if type_ids is None else {"token_type_ids": type_ids}
+        types = {} if type_ids is None else {"token_type_ids": type_ids.long()}
         with self._precision:
-            logits: Tensor = self._model(input_ids=ids, attention_mask=mask.long(), **types).logits
+            logits: Tensor = self._model(input_ids=ids.long(), attention_mask=mask.long(), **types).logits
         return logits[: len(ids), 0]
 
 

@@ -10,13 +10,16 @@ imports half of torch's compiler. Only the first token's output is read, so the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from actors.varlen import AttendPacked, Places
 
 _SUPPORTED = {
     "model_type": "bert",
@@ -35,6 +38,10 @@ _IGNORED = {"bert.embeddings.position_ids"}
 def supports(config: Mapping[str, Any]) -> bool:
     """Whether this module computes what a `config.json` asks for."""
     return all(config.get(key, wanted) == wanted for key, wanted in _SUPPORTED.items())
+
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Queries, keys and values `[..., heads, size]` to what each query takes of the values, shaped as the queries."""
 
 
 class Linear(NamedTuple):
@@ -75,27 +82,25 @@ class BertLayer:
     down: Linear
     output_norm: Norm
 
-    def __call__(self, hidden: Tensor, context: Tensor, visible: Tensor) -> Tensor:
+    def __call__(self, hidden: Tensor, context: Tensor, attend: Attend) -> Tensor:
         """Update some tokens in the light of all.
 
         Args:
-            hidden: Tokens to update, `[n, queries, hidden]`.
-            context: Tokens to look at, `[n, width, hidden]`.
-            visible: True where a token may be looked at, bool `[n, 1, 1, width]`.
+            hidden: Tokens to update, `[..., hidden]`.
+            context: Tokens to look at, `[..., hidden]`.
+            attend: What a token to update takes from those that it may look at.
 
         Returns:
-            The updated tokens, `[n, queries, hidden]`.
+            The updated tokens, of the shape of `hidden`.
         """
         key, value = self.key_value(context).chunk(2, dim=-1)
-        attended = functional.scaled_dot_product_attention(
-            self._heads(self.query(hidden)), self._heads(key), self._heads(value), attn_mask=visible
-        )
-        hidden = self.attention_norm(hidden + self.out(attended.transpose(1, 2).flatten(2)))
+        attended = attend(self._heads(self.query(hidden)), self._heads(key), self._heads(value))
+        hidden = self.attention_norm(hidden + self.out(attended.flatten(-2)))
         return self.output_norm(hidden + self.down(functional.gelu(self.up(hidden))))
 
     def _heads(self, projected: Tensor) -> Tensor:
-        """`[n, tokens, hidden]` to `[n, heads, tokens, hidden / heads]`, as a view."""
-        return projected.view(*projected.shape[:-1], self.n_heads, -1).transpose(1, 2)
+        """`[..., hidden]` to `[..., heads, hidden / heads]`, as a view."""
+        return projected.view(*projected.shape[:-1], self.n_heads, -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,21 +122,69 @@ class BertClassifier:
         """Score padded pairs.
 
         Args:
-            ids: Token ids, int64 `[n, width]`, on the weights' device.
+            ids: Token ids, integers `[n, width]`, on the weights' device.
             type_ids: Token types, likewise; None where all are 0.
             mask: True where there is a token, bool `[n, width]`.
 
         Returns:
             Logits `[n]`, float32.
         """
-        types = self.types[0] if type_ids is None else self.types[type_ids]
-        hidden = self.norm(self.words[ids] + types + self.positions[: ids.shape[1]])
-        visible = mask[:, None, None, :]
+
+        def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            query, key, value = (part.transpose(1, 2) for part in (query, key, value))
+            attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=visible)
+            return attended.transpose(1, 2)
+
+        hidden, visible = (
+            self._embedded(ids, type_ids, self.positions[: ids.shape[1]]),
+            mask[:, None, None, :],
+        )
         for layer in self.layers[:-1]:
-            hidden = layer(hidden, hidden, visible)
-        first = self.layers[-1](hidden[:, :EVEN_ROWS].contiguous(), hidden, visible)[:, 0]
+            hidden = layer(hidden, hidden, attend)
+        first = self.layers[-1](hidden[:, :EVEN_ROWS].contiguous(), hidden, attend)[:, 0]
         rows = functional.pad(first, (0, 0, 0, -len(first) % EVEN_ROWS))
-        return self.head(torch.tanh(self.pooler(rows)))[: len(first), 0]
+        return self._judged(rows)[: len(first)]
+
+    def packed(
+        self,
+        ids: Tensor,
+        type_ids: Tensor | None,
+        positions: Tensor,
+        bounds: Tensor,
+        *,
+        attend: AttendPacked,
+    ) -> Tensor:
+        """Score pairs that lie back to back.
+
+        Args:
+            ids: Token ids, integers `[rows]`, on the weights' device.
+            type_ids: Token types, likewise; None where all are 0.
+            positions: Each token's place in its pair, likewise.
+            bounds: Where pairs begin and end, int32 `[n + 1]`; see `batching.PackedBatch`.
+            attend: Attention within the pairs.
+
+        Returns:
+            Logits `[n]`, float32; anything for an empty pair.
+        """
+        everywhere = Places(bounds, bounds)
+        at_first = Places(torch.arange(len(bounds), dtype=torch.int32, device=bounds.device), bounds)
+        hidden = self._embedded(ids, type_ids, self.positions[positions.long()])
+        for layer in self.layers[:-1]:
+            hidden = layer(hidden, hidden, partial(attend, everywhere))
+        first = self.layers[-1](
+            hidden[bounds[:-1].clamp(max=len(hidden) - 1)], hidden, partial(attend, at_first)
+        )
+        # A GPU sums products of fp32 in an order that follows their number; of fp64, that shows in no logit.
+        pooler, head = (Linear(one.weight.double(), one.bias.double()) for one in (self.pooler, self.head))
+        return head(torch.tanh(pooler(first)))[:, 0].float()
+
+    def _embedded(self, ids: Tensor, type_ids: Tensor | None, positions: Tensor) -> Tensor:
+        types = self.types[0] if type_ids is None else self.types[type_ids.long()]
+        return self.norm(self.words[ids.long()] + types + positions)
+
+    def _judged(self, first: Tensor) -> Tensor:
+        """What the head says of first tokens `[n, hidden]`: logits `[n]`."""
+        return self.head(torch.tanh(self.pooler(first)))[:, 0]
 
 
 def read_classifier(

@@ -1,14 +1,16 @@
-"""The model on its device: padded pairs in, logits out.
+"""The model on its device: tokens in, logits out.
 
 `Backend` is all that a scorer asks of an encoder, and `open_backend` gives the one that a bundle names. The torch
 one is here; it computes in the bundle's precision wherever it runs, from what a checked bundle holds and never
-from the network. Importing this module imports torch, two seconds; whoever only prepares or decides need not.
+from the network. On a GPU it is compiled, leaves padding out where `varlen` can, and copies while it computes.
+Importing this module imports torch, two seconds; whoever only prepares or decides need not.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -18,16 +20,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actors import bert
-from actors.batching import PaddedBatch
+from actors import bert, varlen
+from actors.batching import PAIR_STEP, lay_packed, pad
 from actors.bundle import WEIGHTS_FILE, Bundle, read_config
 from actors.errors import BundleProblem, DeviceMissing, OutOfMemory
 from actors.serving import Engine, Precision
+from actors.tokens import Tokens
 
 logger = logging.getLogger(__name__)
 
-Classifier = Callable[[Tensor, Tensor | None, Tensor], Tensor]
-"""Ids, types and mask `[n, width]` to logits `[n]`, all on one device."""
+Classify = Callable[..., Tensor]
+"""The columns of a batch, on one device, to a logit for each of its pairs."""
+Pending = Callable[[], NDArray[np.float32]]
+"""Waits for the logits of a piece, float32 `[n]`."""
 
 
 class Backend(Protocol):
@@ -38,15 +43,15 @@ class Backend(Protocol):
         """Where it runs, such as `cpu` or `cuda`."""
 
     @property
-    def pad_id(self) -> int:
-        """The token that pads."""
-
-    @property
     def n_positions(self) -> int | None:
         """Tokens of the widest pair that it reads; None where it has no limit."""
 
-    def logits(self, batch: PaddedBatch) -> NDArray[np.float32]:
-        """Severity of each pair, float32 `[n]`; blocks until it is on the host. Raises OutOfMemory."""
+    @property
+    def pads(self) -> bool:
+        """Whether the pairs of a piece must have one width; else they lie back to back."""
+
+    def launch(self, tokens: Tokens, *, width: int) -> Pending:
+        """Begin to score a piece, of at most `width` tokens a pair. Raises OutOfMemory."""
 
 
 def open_backend(bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> Backend:
@@ -123,8 +128,13 @@ class TorchBackend:
                 "sluice bundle optimise --engine torch --precision bf16",
                 self._device,
             )
-        self._classify = _load(bundle, config, self._device, products)
         self._pad_id = int(config.get("pad_token_id") or 0)
+        self._longest = bundle.manifest.max_tokens
+        self._classify, self._pads = _load(bundle, config, self._device, products)
+        self._copying = None
+        if self._device.type == "cuda":
+            self._copying = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+            self._classify = torch.compile(self._classify, dynamic=True)
 
     @property
     def device(self) -> str:
@@ -132,37 +142,68 @@ class TorchBackend:
         return str(self._device)
 
     @property
-    def pad_id(self) -> int:
-        """The token that pads."""
-        return self._pad_id
-
-    @property
     def n_positions(self) -> int | None:
         """Tokens of the widest pair that it reads; None where it has no limit."""
         return self._n_positions
 
+    @property
+    def pads(self) -> bool:
+        """Whether the pairs of a piece must have one width; else they lie back to back."""
+        return self._pads
+
     @torch.inference_mode()
-    def logits(self, batch: PaddedBatch) -> NDArray[np.float32]:
-        """Score pairs of one width; blocks until the logits are on the host.
+    def launch(self, tokens: Tokens, *, width: int) -> Pending:
+        """Begin to score a piece: on a GPU it is on its way when this returns, on a CPU it is done.
 
         Args:
-            batch: Pairs, n of them, on the host.
+            tokens: Pairs, n of them.
+            width: Tokens of each, with padding; where nothing is padded, ignored.
 
         Returns:
-            Severity, float32 `[n]`; as the encoder gave it, finite or not.
+            What waits for the logits, as the encoder gave them, finite or not.
 
         Raises:
             OutOfMemory: The device has no room for so many tokens at once.
         """
+        batch: tuple[NDArray[Any] | None, ...]
+        if self._pads:
+            step = 1 if self._copying is None else PAIR_STEP
+            batch = pad(tokens, width=width, pad_id=self._pad_id, step=step)
+        else:
+            batch = lay_packed(tokens, longest=self._longest, pad_id=self._pad_id)
         try:
-            types = None if batch.type_ids is None else self._send(batch.type_ids).long()
-            logits: Tensor = self._classify(self._send(batch.ids).long(), types, self._send(batch.mask))
-            return np.asarray(logits.float().cpu().numpy())
+            return self._fetch(self._classify(*map(self._send, batch))[: len(tokens)])
         except torch.OutOfMemoryError as error:
             raise OutOfMemory(self.device, batch.ids.size) from error
 
-    def _send(self, array: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(array).to(self._device)
+    def _send(self, column: NDArray[Any] | None) -> Tensor | None:
+        """To the device; a GPU copies while it computes what was sent before."""
+        if column is None:
+            return None
+        here = torch.from_numpy(column)
+        if self._copying is None:
+            return here
+        computing = torch.cuda.current_stream(self._device)
+        with torch.cuda.stream(self._copying):
+            sent = here.pin_memory().to(self._device, non_blocking=True)
+        computing.wait_stream(self._copying)
+        sent.record_stream(computing)
+        return sent
+
+    def _fetch(self, logits: Tensor) -> Pending:
+        if self._copying is None:
+            found: NDArray[np.float32] = logits.float().numpy()
+            return lambda: found
+        host = torch.empty(len(logits), pin_memory=True)
+        host.copy_(logits, non_blocking=True)
+        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        done.record(torch.cuda.current_stream(self._device))
+
+        def wait() -> NDArray[np.float32]:
+            done.synchronize()
+            return np.asarray(host.numpy())
+
+        return wait
 
 
 def _device(wanted: str) -> torch.device:
@@ -178,13 +219,30 @@ def _device(wanted: str) -> torch.device:
     return device
 
 
-def _load(bundle: Bundle, config: dict[str, Any], device: torch.device, products: torch.dtype) -> Classifier:
-    """The bundle's classifier: written out here if it can be, else by transformers."""
-    if not bert.supports(config):
+def _load(
+    bundle: Bundle, config: dict[str, Any], device: torch.device, products: torch.dtype
+) -> tuple[Classify, bool]:
+    """The classifier, written out here if it can be, else by transformers; and whether it needs padding."""
+    packs = varlen.fits(config, device=device, products=products)
+    classifier: Any
+    if bert.supports(config):
+        classifier = _read_bert(bundle, config, device, products)
+    elif packs and config.get("model_type") == "modernbert":
         # By name, because importing transformers' model code takes longer than all else together.
+        modernbert = import_module("actors.modernbert")
+        classifier = modernbert.PackedModernBert(bundle.path, device=device, products=products)
+    else:
         automodel = import_module("actors.automodel")
-        classifier: Classifier = automodel.AutoClassifier(bundle.path, device=device, products=products)
-        return classifier
+        return automodel.AutoClassifier(bundle.path, device=device, products=products), True
+    if not packs:
+        return classifier, True
+    attend = varlen.attention(longest=bundle.manifest.max_tokens)
+    return partial(classifier.packed, attend=attend), False
+
+
+def _read_bert(
+    bundle: Bundle, config: dict[str, Any], device: torch.device, products: torch.dtype
+) -> bert.BertClassifier:
     try:
         weights = safetensors.torch.load_file(bundle.path / WEIGHTS_FILE)
         exact = {name: tensor.to(device, torch.float32) for name, tensor in weights.items()}

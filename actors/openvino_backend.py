@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.batching import PaddedBatch
+from actors.batching import pad
 from actors.bundle import EXPORT_FILES, Bundle, read_config
-from actors.encoder import read_positions
+from actors.encoder import Pending, read_positions
 from actors.errors import BundleProblem, DeviceMissing, ExtraMissing
 from actors.serving import Precision, Serving, instructions_here
+from actors.tokens import Tokens
 
 _HELD_BY = "ONEDNN_MAX_CPU_ISA"
 """Read once by oneDNN, at its first product in a process."""
@@ -59,24 +60,26 @@ class OpenVinoBackend:
         return "cpu"
 
     @property
-    def pad_id(self) -> int:
-        """The token that pads."""
-        return self._pad_id
-
-    @property
     def n_positions(self) -> int | None:
         """Tokens of the widest pair that it reads; None where it has no limit."""
         return self._n_positions
 
-    def logits(self, batch: PaddedBatch) -> NDArray[np.float32]:
-        """Score pairs of one width; blocks until it is done.
+    @property
+    def pads(self) -> bool:
+        """The pairs of a piece must have one width."""
+        return True
+
+    def launch(self, tokens: Tokens, *, width: int) -> Pending:
+        """Score a piece; it is done when this returns.
 
         Args:
-            batch: Pairs, n of them.
+            tokens: Pairs, n of them.
+            width: Tokens of each, with padding.
 
         Returns:
-            Severity, float32 `[n]`; as the encoder gave it, finite or not.
+            What gives the logits, as the encoder gave them, finite or not.
         """
+        batch = pad(tokens, width=width, pad_id=self._pad_id)
         columns = {
             "input_ids": batch.ids,
             "attention_mask": batch.mask,
@@ -85,7 +88,7 @@ class OpenVinoBackend:
         read = {name: column.astype(np.int64) for name, column in columns.items() if name in self._names}
         found = self._request.infer(read, share_inputs=True)[self._compiled.output(0)]
         logits: NDArray[np.float32] = np.array(found[:, 0], np.float32)
-        return logits
+        return lambda: logits
 
 
 def hold(bundle: Bundle, serving: Serving) -> None:

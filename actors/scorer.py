@@ -8,15 +8,15 @@ the same whatever the company. Whoever calls them knows where candidates come fr
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from actors.batching import distinct, pack, pad, padded_widths, spelled
+from actors.batching import distinct, pack, pack_mixed, padded_widths, spelled
 from actors.bundle import Bundle
 from actors.errors import OutOfMemory, RowTooLong, ScoresDrifted
 from actors.pairs import Fields, TextProblem
@@ -24,6 +24,9 @@ from actors.prior import read_prior
 from actors.probes import BOUNDS, read_probes
 from actors.recent import Recent, key
 from actors.tokens import PairTokenizer, Tokens
+
+if TYPE_CHECKING:  # torch takes two seconds to import
+    from actors.encoder import Pending
 
 logger = logging.getLogger(__name__)
 
@@ -209,53 +212,84 @@ class Scorer:
         spellings = spelled(tokens)
         first, place = distinct(spellings)
         if self._recent is None:
-            logit = self._encode(tokens.take(first))
+            logit = self._encode(tokens, first)
         else:
-            keys = [key(spellings[row]) for row in first.tolist()]
+            keys = [key(spelling) for spelling in spellings.take(first).to_pylist()]
             logit = self._recent.recall(keys)
             (new,) = np.nonzero(np.isnan(logit))
-            logit[new] = self._encode(tokens.take(first[new]))
+            logit[new] = self._encode(tokens, first[new])
             self._recent.remember([keys[at] for at in new.tolist()], logit[new])
         self.effort.pairs += len(tokens)
         return logit[place]
 
-    def _encode(self, tokens: Tokens) -> NDArray[np.float32]:
-        """The logits of distinct pairs, widest first through the encoder, back in the given order."""
-        widths = self._widths(tokens.lengths)
+    def _encode(self, tokens: Tokens, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The logits of the chosen pairs, in that order; widest first through the encoder."""
+        lengths = tokens.lengths[chosen]
+        widths = self._widths(lengths)
         order = np.argsort(-widths, kind="stable")
-        by_width = tokens.take(order)
-        logits = np.empty(len(tokens), dtype=np.float32)
-        for start, stop, width in pack(widths[order], budget_tokens=self._budget_tokens):
-            logits[order[start:stop]] = self._encode_piece(by_width.slice(start, stop), width)
-        self.effort.encoded += len(tokens)
-        self.effort.tokens += len(tokens.ids)
+        logits = np.empty(len(chosen), dtype=np.float32)
+        rows = 0
+        for n, pending in _one_ahead(self._launched(tokens.take(chosen[order]), widths[order])):
+            logits[order[rows : rows + n]] = pending()
+            rows += n
+        self.effort.encoded += len(chosen)
+        self.effort.tokens += int(lengths.sum())
         self.effort.padded += int(widths.sum())
         return logits
 
-    def _encode_piece(self, tokens: Tokens, width: int) -> NDArray[np.float32]:
-        """Pairs of one width at once; in halves where the device has no room, and smaller pieces from then on."""
+    def _launched(self, tokens: Tokens, widths: NDArray[np.int64]) -> Iterator[tuple[int, Pending]]:
+        """Launch piece after piece: the pairs of each, and what waits for their logits."""
+        cut = pack if self._encoder.pads else pack_mixed
+        for start, stop, width in cut(widths, budget_tokens=self._budget_tokens):
+            yield from self._launched_piece(tokens.slice(start, stop), width)
+
+    def _launched_piece(self, tokens: Tokens, width: int) -> Iterator[tuple[int, Pending]]:
+        """At once; in halves where the device has no room, and smaller pieces from then on."""
         try:
-            return self._encoder.logits(pad(tokens, width=width, pad_id=self._encoder.pad_id))
+            pending = self._encoder.launch(tokens, width=width)
         except OutOfMemory as error:
             if len(tokens) == 1:
                 raise
             self.effort.halvings += 1
             self._budget_tokens = min(self._budget_tokens, max(self._longest, error.n_tokens // 2))
             logger.warning("%s; from now on %d", error, self._budget_tokens)
+        else:
+            yield len(tokens), pending
+            return
         middle = len(tokens) // 2
-        halves = tokens.slice(0, middle), tokens.slice(middle, len(tokens))
-        return np.concatenate([self._encode_piece(half, width) for half in halves])
+        for half in (tokens.slice(0, middle), tokens.slice(middle, len(tokens))):
+            yield from self._launched_piece(half, width)
 
     def _widths(self, lengths: ArrayLike) -> NDArray[np.int64]:
-        return padded_widths(lengths, n_positions=self._encoder.n_positions)
+        """What each pair takes of the budget."""
+        if self._encoder.pads:
+            return padded_widths(lengths, n_positions=self._encoder.n_positions)
+        return np.asarray(lengths, dtype=np.int64)
 
     def _probe(self) -> None:
-        """Score the bundle's probes as they were scored when it was made; that also warms the encoder."""
-        probes = read_probes(self.bundle.path)
+        """Score the bundle's probes as when it was made, or a pair of nothing: that also warms the encoder."""
+        probes, manifest = read_probes(self.bundle.path), self.bundle.manifest
         if probes is None:
-            return
-        serving = self.bundle.manifest.serving
-        drift, bound = probes.drift(self._encode(probes.tokens)), BOUNDS[serving.precision]
-        if drift > bound:
-            raise ScoresDrifted(str(self.bundle.path), f"{serving} on {self.device}", drift, bound)
+            length = manifest.max_tokens
+            self._encode(Tokens.from_rows([[0] * length], [[0] * length]), np.zeros(1, np.int64))
+        else:
+            logit = self._encode(probes.tokens, np.arange(len(probes.tokens)))
+            drift, bound = probes.drift(logit), BOUNDS[manifest.serving.precision]
+            if drift > bound:
+                served = f"{manifest.serving} on {self.device}"
+                raise ScoresDrifted(str(self.bundle.path), served, drift, bound)
         self.effort = Effort()
+
+
+_T = TypeVar("_T")
+
+
+def _one_ahead(items: Iterator[_T]) -> Iterator[_T]:
+    """Each item once the next has been made: a device computes one piece while another is laid out for it."""
+    held = next(items, None)
+    for item in items:
+        if held is not None:
+            yield held
+        held = item
+    if held is not None:
+        yield held

@@ -6,11 +6,20 @@ import os
 import platform
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("ray", "torch", "transformers", "kafka-python", "pyarrow", "crc32c", "orjson")
+PACKAGES = (
+    "ray",
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "kafka-python",
+    "pyarrow",
+    "crc32c",
+    "orjson",
+)
 
 
 def described() -> dict[str, Any]:
@@ -21,12 +30,25 @@ def described() -> dict[str, Any]:
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": {name: found for name in PACKAGES if (found := _version(name))},
     }
 
 
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+def _version(package: str) -> str | None:
+    """None where it is not installed: a benchmark of the scorer needs no Ray."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git(*arguments: str) -> str | None:
+    """None where the code is not in a repository."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
 
 
 def _cpu() -> str:

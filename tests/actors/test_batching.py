@@ -1,9 +1,22 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.batching import WIDTH_STEP, distinct, pack, pad, padded_widths, spelled
+from actors.batching import (
+    PAIR_STEP,
+    ROW_STEP,
+    WIDTH_STEP,
+    distinct,
+    lay_packed,
+    pack,
+    pack_mixed,
+    pad,
+    padded_widths,
+    spelled,
+)
 from actors.errors import RowTooLong
 from actors.tokens import Tokens
 
@@ -75,3 +88,40 @@ def test_padding_is_on_the_right_and_masked():
 
 def test_an_encoder_without_types_gets_none():
     assert pad(Tokens.from_rows([[7]], None), width=16, pad_id=0).type_ids is None
+
+
+def test_rows_beyond_the_given_ones_are_idle_and_see_themselves():
+    batch = pad(Tokens.from_rows([[7, 8]], [[0, 1]]), width=3, pad_id=3, step=2)
+    assert batch.ids.tolist() == [[7, 8, 3], [3, 3, 3]]
+    assert batch.mask.tolist() == [[True, True, False], [True, False, False]]
+
+
+@given(st.lists(st.integers(1, 60), max_size=60), st.integers(60, 200))
+def test_pieces_of_any_length_cover_every_row_within_the_budget(lengths, budget):
+    pieces = pack_mixed(lengths, budget_tokens=budget)
+    assert [row for start, stop, _ in pieces for row in range(start, stop)] == list(range(len(lengths)))
+    for start, stop, width in pieces:
+        assert sum(lengths[start:stop]) <= budget
+        assert width == max(lengths[start:stop])
+        assert stop == len(lengths) or sum(lengths[start : stop + 1]) > budget
+
+
+def test_a_pair_beyond_the_budget_is_refused_whatever_is_beside_it():
+    with pytest.raises(RowTooLong) as caught:
+        pack_mixed([16, 48], budget_tokens=32)
+    assert (caught.value.n_tokens, caught.value.budget_tokens) == (48, 32)
+
+
+@given(st.lists(st.integers(1, 40), max_size=90), st.booleans())
+def test_pairs_lie_back_to_back_and_idle_ones_after_them(lengths, typed):
+    rows = [list(range(1, n + 1)) for n in lengths]
+    batch = lay_packed(Tokens.from_rows(rows, rows if typed else None), longest=40, pad_id=0)
+    assert len(batch.ids) % ROW_STEP == len(batch.bounds[1:]) % PAIR_STEP == 0
+    assert (batch.type_ids is not None) is typed
+    pairs = list(pairwise(batch.bounds.tolist()))
+    assert (pairs[0][0], pairs[-1][1]) == (0, len(batch.ids))
+    assert [batch.ids[start:stop].tolist() for start, stop in pairs[: len(rows)]] == rows
+    assert not batch.ids[pairs[len(rows) - 1][1] if rows else 0 :].any()
+    for start, stop in pairs:
+        assert 0 <= stop - start <= 40
+        assert batch.positions[start:stop].tolist() == list(range(stop - start))

@@ -6,6 +6,9 @@ import safetensors.torch
 import torch
 
 from actors import bert
+from actors.batching import lay_packed, pad
+from actors.tokens import Tokens
+from tests.packed_attention import attend
 
 CONFIG = {
     "model_type": "bert",
@@ -93,6 +96,22 @@ def test_no_types_means_type_0():
     classify = read(tiny_weights(), CONFIG)
     ids, types, mask = tiny_batch()
     assert torch.equal(classify(ids, None, mask), classify(ids, torch.zeros_like(types), mask))
+
+
+@torch.inference_mode()
+def test_pairs_back_to_back_score_as_padded_ones():
+    classify = read(tiny_weights(), CONFIG)
+    draw = np.random.default_rng(6)
+    rows = [draw.integers(0, 50, n).tolist() for n in (16, 9, 3, 12, 1)]
+    pairs = Tokens.from_rows(rows, [[int(at > 6) for at in range(len(row))] for row in rows])
+    padded = classify(*tensors(pad(pairs, width=16, pad_id=0)))
+    packed = classify.packed(*tensors(lay_packed(pairs, longest=20, pad_id=0)), attend=attend)
+    torch.testing.assert_close(packed[: len(pairs)], padded, rtol=0, atol=1e-5)
+    assert padded.std() > 0.01
+
+
+def tensors(batch):
+    return (torch.from_numpy(column) for column in batch)
 
 
 @torch.inference_mode()

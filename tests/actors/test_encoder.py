@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from actors.batching import pad
 from actors.bundle import write_bundle
 from actors.encoder import TorchBackend
 from actors.errors import BundleProblem, DeviceMissing
 from actors.tokens import Tokens
 from tests.model_folders import model_stand_in
 
-BATCH = pad(Tokens.from_rows([[101, 5_000, 102, 6_000, 102]] * 2, [[0, 0, 0, 1, 1]] * 2), width=16, pad_id=0)
+PAIRS = Tokens.from_rows([[101, 5_000, 102, 6_000, 102]] * 2, [[0, 0, 0, 1, 1]] * 2)
 
 
 @pytest.fixture(scope="module")
@@ -20,13 +19,9 @@ def encoder(base_bundle):
 
 
 def test_logits_are_float32_on_the_host_one_for_each_pair(encoder):
-    logits = encoder.logits(BATCH)
+    logits = encoder.launch(PAIRS, width=16)()
     assert (logits.dtype, logits.shape) == (np.float32, (2,))
     assert logits[0] == pytest.approx(logits[1], abs=5e-5)
-
-
-def test_the_padding_token_is_the_models(encoder):
-    assert encoder.pad_id == 0
 
 
 def test_threads_bound_torch(base_bundle):

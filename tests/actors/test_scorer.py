@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from actors.bundle import write_bundle
-from actors.errors import RowTooLong
+from actors.errors import OutOfMemory, RowTooLong
 from actors.lexical import NAMES, Lexicon
 from actors.pairs import Fault, Side
 from actors.policy import ActionCode
@@ -115,8 +115,8 @@ def test_logits_are_those_of_the_reference(base_bundle, candidates, scores):
 def test_repeated_pairs_are_scored_once_and_answered_everywhere(base_bundle, tokens, scores):
     scorer = Scorer(base_bundle.path, device="cpu")
     seen = []
-    encode = scorer._encoder.logits
-    scorer._encoder.logits = lambda batch: seen.append(len(batch.ids)) or encode(batch)
+    launch = scorer._encoder.launch
+    scorer._encoder.launch = lambda pairs, width: seen.append(len(pairs)) or launch(pairs, width=width)
     repeated = scorer.score(tokens.take([3, 5, 3, 3, 5]))
     assert sum(seen) == 2
     assert_same(repeated.logit, scores.logit[[3, 5, 3, 3, 5]])
@@ -164,10 +164,57 @@ def test_no_pairs_have_no_scores(scorer, preparer):
 
 def test_logits_that_are_not_finite_are_handed_on(scorer, tokens, monkeypatch):
     encoded = np.array([np.nan, np.inf, -np.inf], dtype=np.float32)
-    monkeypatch.setattr(scorer._encoder, "logits", lambda batch: encoded[: len(batch.ids)])
+    monkeypatch.setattr(scorer._encoder, "launch", lambda pairs, width: lambda: encoded[: len(pairs)])
     scores = scorer.score(Tokens.from_rows([[1], [2], [3]], [[0], [0], [0]]))
     np.testing.assert_array_equal(scores.logit, encoded)
     assert scores.action.tolist() == [ActionCode.PASS, ActionCode.PRUNE, ActionCode.PASS]
+
+
+def test_a_device_without_room_is_given_half_and_then_no_more(base_bundle, tokens, scores):
+    scorer = Scorer(base_bundle.path, device="cpu", threads=1, budget_tokens=2_048)
+    launch, asked = scorer._encoder.launch, []
+
+    def with_little_room(pairs, width):
+        asked.append(len(pairs) * width)
+        if asked[-1] > 256:
+            raise OutOfMemory("cuda", asked[-1])
+        return launch(pairs, width=width)
+
+    scorer._encoder.launch = with_little_room
+    assert_same(scorer.score(tokens).logit, scores.logit)
+    halvings = scorer.effort.halvings
+    assert halvings > 0
+    asked.clear()
+    assert_same(scorer.score(tokens).logit, scores.logit)
+    assert max(asked) <= 256
+    assert scorer.effort.halvings == halvings
+
+
+def test_a_device_without_room_for_one_pair_ends_it(base_bundle, tokens):
+    scorer = Scorer(base_bundle.path, device="cpu", threads=1)
+
+    def without_room(pairs, width):
+        raise OutOfMemory("cuda", len(pairs) * width)
+
+    scorer._encoder.launch = without_room
+    with pytest.raises(OutOfMemory):
+        scorer.score(tokens)
+
+
+def test_a_piece_is_launched_before_the_one_before_it_is_waited_for(base_bundle, tokens, scores):
+    scorer = Scorer(base_bundle.path, device="cpu", threads=1, budget_tokens=512)
+    launch, events = scorer._encoder.launch, []
+
+    def launched(pairs, width):
+        number = len(events)
+        events.append("launch")
+        pending = launch(pairs, width=width)
+        return lambda: events.append(f"wait {number}") or pending()
+
+    scorer._encoder.launch = launched
+    assert_same(scorer.score(tokens).logit, scores.logit)
+    assert events[:3] == ["launch", "launch", "wait 0"]
+    assert events.count("launch") == len(events) / 2 > 2
 
 
 def test_candidates_without_a_pair_are_told_apart_and_the_others_are_kept(preparer, candidates):
