@@ -171,7 +171,9 @@ class Keeper:
         self._check_run(assignment)
         if assignment.fresh:
             # Otherwise a crash before the first commit would begin at another end of a topic that has grown.
-            session.publisher.commit_positions(assignment.fresh, assignment, note=self._note)
+            session.publisher.commit_positions(
+                assignment.fresh, assignment, note=str(Note(run=self._settings.gate.run))
+            )
         self._take_over_brake(assignment)
         self._begin(assignment.positions, assignment)
 

@@ -114,12 +114,15 @@ class Replicas:
     Args:
         settings: Of the door.
         bundle: What it scores with, as it was opened here.
+        handle: Of an application that is deployed already.
     """
 
-    def __init__(self, settings: ServeSettings, bundle: Bundle) -> None:
+    def __init__(
+        self, settings: ServeSettings, bundle: Bundle, *, handle: DeploymentHandle | None = None
+    ) -> None:
         # Replicas that found another bundle at the same place would score with it.
         self._settings = settings.model_copy(update={"bundle": bundles.pin(settings.bundle, bundle.digest)})
-        self._handle: DeploymentHandle | None = None
+        self._handle = handle
 
     async def judge(self, candidates: Candidates) -> Judged | Unavailable:
         """Prepare and score the candidates of one request; gives them up when it is cancelled."""
