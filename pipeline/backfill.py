@@ -36,13 +36,15 @@ from pipeline.codec.verdict import VerdictContext
 from pipeline.errors import BackfillEnded, BackfillRefused, SettingsError, SluiceError, TransientError
 from pipeline.kafka import topics
 from pipeline.prepare import load_class
-from pipeline.records import Mode
+from pipeline.records import Mode, Reason
 from pipeline.runner import RETRY, Items, Stage, rows, start_ray
 from pipeline.score import verdict_context
 from pipeline.settings import Settings
 
 _SUSPECTS = 4
 """Parts for each replica that may have been handed out when one died for the second time; two are with it."""
+_DEADLY = {Reason.PREPARING_FAILED.value, Reason.SCORING_FAILED.value}
+"""Why rows are rejected that a replica may have died of."""
 _ONE_BY_ONE: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow", **RETRY}
 
 OnProgress = Callable[[int, int], None]
@@ -85,7 +87,7 @@ def flow(stretches: Sequence[Stretch], job: Job, known: ray.ObjectRef, *, apart:
         stretches: What there is to do.
         job: What the stages need to know.
         known: What need not be scored.
-        apart: Score in processes that may die, see `bulk.apart`.
+        apart: Tokenize and score in processes that may die, see `bulk.apart`.
 
     Returns:
         The flow; its rows are `Done`s.
@@ -94,7 +96,7 @@ def flow(stretches: Sequence[Stretch], job: Job, known: ray.ObjectRef, *, apart:
     source = ray.data.read_datasource(Items(partial(iter, stretches)), num_cpus=0, override_num_blocks=1)
     prepared = source.map_batches(
         Stage,
-        fn_constructor_args=(partial(_prepare, job, known),),
+        fn_constructor_args=(partial(_prepare, job, known, apart=apart),),
         compute=ActorPoolStrategy(size=pool.prepare_actors, max_tasks_in_flight_per_actor=1),
         num_cpus=pool.cpus_per_prepare,
         **_ONE_BY_ONE,
@@ -218,15 +220,17 @@ def _done(stretches: Sequence[Stretch], job: Job, known: Known) -> Iterator[Done
 
 
 def _whatever_dies(stretches: Sequence[Stretch], job: Job, known: ray.ObjectRef) -> Iterator[Done]:
-    """Run the flow until all is done; what a replica may have died of, it scores apart."""
+    """Run the flow until all is done; what a replica may have died of, it does apart."""
+    fewest = n_suspects = _SUSPECTS * job.settings.pool.max_replicas
     rest, apart = list(stretches), False
     while rest:
-        done = set()
-        chosen = first(rest, _SUSPECTS * job.settings.pool.max_replicas) if apart else rest
+        done, found = set(), False
+        chosen = first(rest, n_suspects) if apart else rest
         try:
             for item in rows(flow(chosen, job, known, apart=apart)):
                 part: Done = pickle.loads(item)
                 done.add(part.number)
+                found = found or not _DEADLY.isdisjoint(part.reasons)
                 yield part
         except RayError as error:
             if apart or isinstance(error, RayTaskError):  # then something was raised, and nobody died
@@ -236,6 +240,7 @@ def _whatever_dies(stretches: Sequence[Stretch], job: Job, known: ray.ObjectRef)
             if not apart:
                 return
             apart = False
+            n_suspects = fewest if found else 2 * n_suspects  # Prepare may run far ahead of what is done
         rest = without(rest, frozenset(done))
 
 
@@ -256,5 +261,5 @@ def _unwrapped(error: BaseException | None) -> Iterator[BaseException]:
         error = getattr(error, "cause", None) or error.__cause__
 
 
-def _prepare(job: Job, known: ray.ObjectRef) -> prepare.Prepare:
-    return prepare.build(job.settings, job.columns, ray.get(known))
+def _prepare(job: Job, known: ray.ObjectRef, *, apart: bool) -> prepare.Prepare:
+    return prepare.build(job.settings, job.columns, ray.get(known), apart=apart)

@@ -35,11 +35,12 @@ class Bearing:
 
     Args:
         scorer: Scores tokens.
+        sound: A pair that can be scored, where one is known before any was.
     """
 
-    def __init__(self, scorer: ScoresPairs) -> None:
+    def __init__(self, scorer: ScoresPairs, *, sound: Tokens | None = None) -> None:
         self._scorer = scorer
-        self._sound: Tokens | None = None  # a pair that was scored
+        self._sound = sound
 
     def score(self, tokens: Tokens) -> Borne:
         """Score what can be scored.

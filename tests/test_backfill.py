@@ -23,7 +23,7 @@ from pipeline.kafka import topics
 from pipeline.kafka.embedded import EmbeddedKafka
 from pipeline.kafka.reader import RangeReader
 from tests.bulk.backfills import Backfill, catalogue, content, rejects, verdicts
-from tests.fakes import GatedScorer, PoisonScorer, stand_in_bundle
+from tests.fakes import GatedScorer, PoisonPreparer, PoisonScorer, stand_in_bundle
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -154,17 +154,20 @@ def test_a_scorer_that_can_score_nothing_ends_it_in_one_line(
     assert not (tmp_path / "out" / "rejects").exists(), "a broken scorer blames no row"
 
 
-def test_a_pair_that_ends_its_replica_is_rejected_alone(
+def test_a_row_that_ends_what_prepares_or_scores_it_is_rejected_alone(
     ray_address: str, bundle: Bundle, tmp_path: Path
 ) -> None:
-    """One second death used to be the end, and `--resume` died of the same pair."""
-    prices = [*range(20), PoisonScorer.IS_KILLED, *range(20)]
-    source = catalogue(tmp_path / "items.parquet", prices, row_group_size=10)
-    sets = (ARITHMETIC[0], "pool.scorer=tests.fakes:PoisonScorer", "backfill.part_rows=4")
-    ended(start(ray_address, bundle, [source, tmp_path / "out", *AS_MAPPED], *sets))
-    ((row, reason),) = [(one["source_row"], one["reason"]) for one in rejects(tmp_path / "out")]
-    assert (row, reason) == (20, "scoring_failed")
-    assert len(verdicts(tmp_path / "out")) == 40
+    """One second death used to be the end, and `--resume` died of the same row."""
+    prices = [0, 1, 2, PoisonScorer.IS_KILLED, 4, 5, PoisonPreparer.ABORTS, *range(7, 15)]
+    source = catalogue(tmp_path / "items.parquet", prices, row_group_size=3)
+    pool = ("pool.preparer=tests.fakes:PoisonPreparer", "pool.scorer=tests.fakes:PoisonScorer")
+    call = [source, tmp_path / "out", *AS_MAPPED]
+    ended(start(ray_address, bundle, call, *pool, "backfill.part_rows=3"))
+    assert [(one["source_row"], one["reason"], one["stage"]) for one in rejects(tmp_path / "out")] == [
+        (3, "scoring_failed", "SCORE"),
+        (6, "preparing_failed", "COMPOSE"),
+    ]
+    assert len(verdicts(tmp_path / "out")) == 13
 
 
 @pytest.mark.kafka

@@ -55,6 +55,12 @@ def test_what_scoring_took_is_told_of_each_call(tmp_path: Path) -> None:
     assert Bearing(_Picky()).score(_pairs(4)).effort == Effort(), "it does not count"
 
 
+def test_with_a_sound_pair_at_hand_the_first_of_all_may_be_at_fault() -> None:
+    assert list(Bearing(_Picky(), sound=_pairs(1)).score(_pairs(13)).failures) == [0]
+    with pytest.raises(RuntimeError, match="memory"):
+        Bearing(_Picky(broken=True), sound=_pairs(1)).score(_pairs(13))
+
+
 def test_a_broken_scorer_blames_no_pair() -> None:
     scorer = _Picky()
     bearing = Bearing(scorer)

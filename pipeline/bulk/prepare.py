@@ -7,14 +7,16 @@ value; and that a pair which an earlier run scored is neither tokenized nor scor
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from actors.scorer import Prepares, Scores
+from pipeline.bulk.apart import ComposeApart, Composed, joined_origins
 from pipeline.bulk.known import Known, digests
 from pipeline.bulk.parts import Stretch
 from pipeline.bulk.reading import Rows, decode, read
@@ -23,6 +25,10 @@ from pipeline.codec import Origins
 from pipeline.prepare import compose, open_preparer
 from pipeline.records import Candidates, Rejected
 from pipeline.settings import Settings
+from pipeline.trial import Trial
+
+Compose = Callable[[Candidates, list[Rejected]], tuple[Origins, pa.RecordBatch]]
+"""Composes and tokenizes: `pipeline.prepare.compose`, or the like apart."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,13 +53,13 @@ class Prepare:
     """Turns stretches into prepared parts.
 
     Args:
-        preparer: Composes and tokenizes.
+        compose: Composes and tokenizes.
         columns: What makes a candidate.
         known: What need not be scored.
     """
 
-    def __init__(self, preparer: Prepares, columns: Columns, known: Known) -> None:
-        self._preparer = preparer
+    def __init__(self, compose: Compose, columns: Columns, known: Known) -> None:
+        self._compose = compose
         self._columns = columns
         self._known = known
 
@@ -75,12 +81,12 @@ class Prepare:
             pairs = digests(candidates.query, candidates.document)
             is_known, known = self._known.find(pairs)
             fresh, places = _chosen(candidates, ~is_known)
-            origins, tokens = compose(self._preparer, fresh, rejected)
+            origins, tokens = self._compose(fresh, rejected)
             kept = places[np.searchsorted(_rows_of(fresh), origins.row)]
             others, other_places = _chosen(candidates, is_known)
             yield Prepared(
                 rows,
-                _joined(origins, Origins.of(others, range(len(others)))),
+                joined_origins([origins, Origins.of(others, range(len(others)))]),
                 pairs[np.concatenate([kept, other_places])],
                 tokens,
                 known,
@@ -90,13 +96,14 @@ class Prepare:
             began = time.process_time()
 
 
-def build(settings: Settings, columns: Columns, known: Known) -> Prepare:
+def build(settings: Settings, columns: Columns, known: Known, *, apart: bool = False) -> Prepare:
     """Prepare as the settings describe it; opens the bundle.
 
     Args:
         settings: Of the gate.
         columns: What makes a candidate.
         known: What need not be scored.
+        apart: Compose and tokenize in a process of its own, because something ended a replica.
 
     Returns:
         The stage.
@@ -104,7 +111,21 @@ def build(settings: Settings, columns: Columns, known: Known) -> Prepare:
     Raises:
         BundleRefused: The bundle must not be used.
     """
-    return Prepare(open_preparer(settings), columns, known)
+    if not apart:
+        return Prepare(partial(compose, open_preparer(settings)), columns, known)
+    longest_s = settings.execution.hang_s
+    trial = Trial(partial(_open_composing, settings), limit_s=3 * longest_s, item_s=longest_s)
+    return Prepare(ComposeApart(trial), columns, known)
+
+
+def _open_composing(settings: Settings) -> Callable[[Candidates], Composed]:
+    """What a trial does, in its process."""
+    return partial(_composed, open_preparer(settings))
+
+
+def _composed(preparer: Prepares, candidates: Candidates) -> Composed:
+    rejected: list[Rejected] = []
+    return *compose(preparer, candidates, rejected), rejected
 
 
 def _chosen(candidates: Candidates, mask: NDArray[np.bool_]) -> tuple[Candidates, NDArray[np.intp]]:
@@ -125,11 +146,3 @@ def _chosen(candidates: Candidates, mask: NDArray[np.bool_]) -> tuple[Candidates
 
 def _rows_of(candidates: Candidates) -> NDArray[np.int64]:
     return np.array(candidates.row, np.int64)
-
-
-def _joined(one: Origins, other: Origins) -> Origins:
-    return Origins(
-        np.concatenate([one.record, other.record]),
-        np.concatenate([one.row, other.row]),
-        pa.concat_arrays([one.candidate_id, other.candidate_id]),
-    )

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from actors.probes import read_probes
 from actors.scorer import Scores, ScoresPairs
 from actors.tokens import Tokens
 from pipeline.bearing import Bearing, joined
@@ -22,6 +23,7 @@ from pipeline.bulk.apart import Apart
 from pipeline.bulk.parts import Part
 from pipeline.bulk.prepare import Prepared
 from pipeline.bulk.verdicts import reject_table
+from pipeline.bundles import open_bundle
 from pipeline.codec import Origins, finite, not_finite
 from pipeline.codec.verdict import VerdictContext, VerdictRows
 from pipeline.errors import InvariantBroken
@@ -59,10 +61,11 @@ class Score:
     Args:
         scorer: Scores tokens.
         context: What the verdicts have in common.
+        sound: A pair that can be scored, where one is known.
     """
 
-    def __init__(self, scorer: ScoresPairs, context: VerdictContext) -> None:
-        self._scorer = Bearing(scorer)
+    def __init__(self, scorer: ScoresPairs, context: VerdictContext, *, sound: Tokens | None = None) -> None:
+        self._scorer = Bearing(scorer, sound=sound)
         self._context = context
 
     def __call__(self, prepared: Prepared) -> Iterator[Scored]:
@@ -118,7 +121,8 @@ def build(settings: Settings, context: VerdictContext, *, apart: bool = False) -
         return Score(open_scorer(settings), context)
     longest_s = settings.execution.hang_s
     trial = Trial(partial(open_scoring, settings), limit_s=longest_s, item_s=longest_s)
-    return Score(Apart(trial), context)
+    probes = read_probes(open_bundle(settings).path)
+    return Score(Apart(trial), context, sound=None if probes is None else probes.tokens.slice(0, 1))
 
 
 def _in_order(origins: Origins, scores: Scores) -> NDArray[np.intp]:

@@ -45,8 +45,16 @@ class Backfill:
     """One run, which may be stopped after some of its parts."""
 
     def __init__(
-        self, source: Path, out: Path, bundle: Bundle, *, previous: Path | None = None, part_rows: int = 10
+        self,
+        source: Path,
+        out: Path,
+        bundle: Bundle,
+        *,
+        previous: Path | None = None,
+        part_rows: int = 10,
+        apart: bool = False,
     ) -> None:
+        self.apart = apart
         self.settings = settings_of(bundle, part_rows=part_rows)
         self.bundle = bundle
         self.store = Store(str(out))
@@ -80,8 +88,8 @@ class Backfill:
 
     def _flow(self, stretches: Iterable[object]):
         context = verdict_context(self.bundle, run=1, mode=Mode.ENFORCE)
-        first = prepare.build(self.settings, COLUMNS, self.known)
-        second = score.build(self.settings, context)
+        first = prepare.build(self.settings, COLUMNS, self.known, apart=self.apart)
+        second = score.build(self.settings, context, apart=self.apart)
         third = write.build(self.settings, self.store.address, context, None)
         for stretch in stretches:
             for prepared in first(crossed(stretch)):
