@@ -286,7 +286,9 @@ async def _not_found(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     said = f"{error.detail}: {request.method} {request.url.path}; /docs shows what there is"
-    return _error(Refusal(error.status_code, Kind.NOT_FOUND, said))
+    answer = _error(Refusal(error.status_code, Kind.NOT_FOUND, said))
+    answer.headers.update(error.headers or {})  # of a 405: what is allowed
+    return answer
 
 
 def _error(refusal: Refusal) -> Response:

@@ -198,7 +198,8 @@ def test_ready_says_why_not_until_it_is_and_again_while_closing(client: TestClie
 def test_an_unknown_place_is_refused_in_the_same_shape(client: TestClient) -> None:
     refused = client.get("/v1/scores")
     assert (refused.status_code, refused.json()["error_type"]) == (404, "NotFound")
-    assert client.get("/v1/score").status_code == 405
+    wrong = client.get("/v1/score")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
     assert client.post("/v1/score/", json=candidates(1)).status_code == 404
     assert "sluice-bundle" in refused.headers
 
