@@ -70,4 +70,4 @@ class Nodes:
             self._add_worker()
 
     def _add_worker(self) -> None:
-        self._cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES)
+        self._cluster.add_node(num_cpus=3, object_store_memory=STORE_BYTES)

@@ -97,6 +97,8 @@ class Scenario:
         began = time.time()
         fault()
         done = time.time()
+        left = self.size.messages - self.watch.n_seen
+        assert left > 0, "the seeds ran out during the fault: they have to last longer, see busy_s"
         until(lambda: self.watch.first_since(done), "a verdict is committed after the fault")
         took = self.watch.longest_silence(began, self.watch.first_since(done) or done)
         self.recoveries.append(took)
@@ -142,6 +144,7 @@ class Stand:
         *own: str,
         rounds: int | None = None,
         seeds: bool = True,
+        busy_s: float = BUSY_S,
         per_s: float | None = None,
         **configs: str,
     ) -> Iterator[Scenario]:
@@ -152,14 +155,15 @@ class Stand:
             *own: Settings of its gates, over the common ones.
             rounds: How often; by default as the size has it.
             seeds: False where the scenario fills its topic itself.
-            per_s: What the pool can score in a second; by default so much that the seeds last.
+            busy_s: How long the seeds of one round have to last while nothing is broken.
+            per_s: What the pool can score in a second; by default what follows from that.
             **configs: Settings of the input topic, in Kafka's names with `_` for the dots.
 
         Yields:
             The scenario.
         """
         size = Size(self.size.messages, rounds or self.size.rounds, self.size.result)
-        per_s = per_s or size.messages / (BUSY_S * size.rounds)
+        per_s = per_s or size.messages / (busy_s * size.rounds)
         pace_file(self._bundle).write_text(str(REPLICAS / per_s))
         lab = self._lab(
             _slug(name), size, own, {key.replace("_", "."): value for key, value in configs.items()}

@@ -1,0 +1,77 @@
+"""What was stopped beyond every time-out, and replaced, wakes up: it writes nothing that a reader can see.
+
+The one that took over is not fenced for good, and the zombie exits, or joins again, by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from functools import partial
+
+import pytest
+
+from tests.faults.attended import Attended
+from tests.faults.stand import Stand, until
+from tests.integration.gates import N_PARTITIONS
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
+
+BEYOND_S = 16.0
+"""Longer than session and transaction time-outs of these gates, and than the broker's rounds of ending such."""
+SETTLE_S = 8.0
+"""How long the one that took over is watched after the zombie woke up."""
+
+
+@pytest.mark.parametrize("what", ["keeper", "runner", "both"])
+def test_a_zombie_is_replaced_and_writes_nothing_when_it_wakes(stand: Stand, what: str) -> None:
+    stopped = {"keeper": "keeper", "runner": "runner", "both": "keeper and runner"}[what]
+    name = f"{stopped} stopped beyond the time-outs, another gate takes over"
+    with (
+        stand.scenario(name, busy_s=100.0) as scenario,  # two gates work on them
+        scenario.attended("gate.instance=a") as first,
+        scenario.attended("gate.instance=b") as second,
+    ):
+        for number in scenario.rounds():
+            zombie, other = (first, second) if number % 2 == 0 else (second, first)
+            pids = frozen(zombie, what)
+            scenario.strike(partial(stop_for_long, pids, other if what != "runner" else None))
+            time.sleep(SETTLE_S)
+        scenario.until_all()
+
+
+def test_a_zombie_whose_successor_goes_by_its_name_gives_way(stand: Stand) -> None:
+    name = "gate stopped beyond the time-outs, its own successor runs"
+    with stand.scenario(name, rounds=1, busy_s=60.0) as scenario, scenario.gate("gate.instance=a") as zombie:
+        for _ in scenario.rounds():
+            os.kill(zombie.process.pid, signal.SIGSTOP)
+        with scenario.attended("gate.instance=a") as successor:
+            scenario.strike(lambda: time.sleep(BEYOND_S))
+            os.kill(zombie.process.pid, signal.SIGCONT)
+            until(lambda: zombie.process.poll() is not None, "the zombie ends")
+            assert zombie.process.returncode == 75
+            scenario.until_all()
+            assert len(successor.exits) <= 1, "it may be fenced once, not time after time"
+
+
+def stop_for_long(pids: Sequence[int], other: Attended | None) -> None:
+    """Stop the processes beyond every time-out; where another gate takes over, until it has."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(BEYOND_S)
+    if other is not None:
+        until(lambda: len(other.known("partitions")) == N_PARTITIONS, "the other has all partitions")
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+
+
+def frozen(gate: Attended, what: str) -> list[int]:
+    """The processes to stop, once the gate takes part."""
+    gate.known("partitions")
+    return {
+        "keeper": lambda: [gate.keeper],
+        "runner": lambda: [gate.runner],
+        "both": lambda: [gate.keeper, gate.runner],
+    }[what]()
