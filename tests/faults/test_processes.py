@@ -78,15 +78,27 @@ def kill(pid: int) -> None:
 
 
 def living(pids: list[int]) -> list[int]:
-    return [pid for pid in pids if psutil.pid_exists(pid)]
+    """Those of the actors that live."""
+    return sorted(actors() & {*pids})
 
 
 def prepare_actor(gate: Attended) -> int:
     """The actor that works for the gate and has scored nothing."""
 
     def found() -> list[int]:
-        actors = [one.pid for one in psutil.process_iter(["name"]) if one.info["name"].startswith("ray::Map")]
-        return sorted({*actors} - {*gate.replicas})
+        return sorted(actors() - {*gate.replicas})
 
     until(lambda: len(found()) == 1, "there is one Prepare actor, and every replica has given something back")
     return found()[0]
+
+
+def actors() -> set[int]:
+    """The actors on the nodes of this stand; never another's."""
+    return {one.pid for one in psutil.Process().children(recursive=True) if _is_actor(one)}
+
+
+def _is_actor(process: psutil.Process) -> bool:
+    try:
+        return process.name().startswith("ray::Map")
+    except psutil.NoSuchProcess:
+        return False
