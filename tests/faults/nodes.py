@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from ray.cluster_utils import Cluster
 
@@ -52,22 +52,20 @@ class Nodes:
         self._start()
 
     def _start(self) -> None:
-        for _ in range(N_TRIES):
-            # Ray gives a node 30 s to come up, however busy the machine, and raises no class of its own.
-            with suppress(Exception):
-                self._add_nodes()
-                return
-            self._cluster.shutdown()
-            self._cluster = Cluster()
-        raise AssertionError(f"Ray did not start {N_TRIES} times; the last lines of its logs say why")
-
-    def _add_nodes(self) -> None:
         own = {} if self._port is None else {"gcs_server_port": self._port}
         # With one node gone there is room left for the whole pool.
-        self._cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES, include_dashboard=False, **own)
+        self._add(num_cpus=1, include_dashboard=False, **own)
         self._port = int(self.address.rpartition(":")[2])
         for _ in range(self._n_workers):
             self._add_worker()
 
     def _add_worker(self) -> None:
-        self._cluster.add_node(num_cpus=3, object_store_memory=STORE_BYTES)
+        self._add(num_cpus=3)
+
+    def _add(self, **node: Any) -> None:
+        for _ in range(N_TRIES):
+            # Ray gives a node 30 s to come up, however busy the machine, and raises no class of its own.
+            with suppress(Exception):
+                self._cluster.add_node(object_store_memory=STORE_BYTES, **node)
+                return
+        raise AssertionError(f"a Ray node did not start {N_TRIES} times; the end of its logs says why")

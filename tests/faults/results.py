@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -47,3 +47,22 @@ def record(path: Path, row: Row) -> None:
     path.parent.mkdir(exist_ok=True)
     written = sorted([*others, {**asdict(row), **conditions}], key=lambda one: one["scenario"])
     path.write_text(json.dumps(written, indent=2) + "\n")
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows as a table in Markdown, for `docs/reliability.md`."""
+    lines = [
+        "| what was done | rounds | messages | recovery, p50 | longest | lost | repeated | out of order |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        p50, longest = (_seconds(row[name]) for name in ("recovery_p50_s", "recovery_max_s"))
+        counts = " | ".join(str(row[name]) for name in ("lost", "repeated", "out_of_order"))
+        lines.append(
+            f"| {row['scenario']} | {row['rounds']} | {row['messages']:,} | {p50} | {longest} | {counts} |"
+        )
+    return "\n".join(lines)
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f} s"

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.faults.results import Row, record
+from tests.faults.results import Row, record, table
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 def row(scenario: str, messages: int, recoveries: list[float]) -> Row:
@@ -24,3 +26,8 @@ def test_a_row_takes_the_place_of_its_scenarios_unless_that_was_of_more_messages
         for one in json.loads(path.read_text())
     ]
     assert found == [("a", 100, 4.0, 9.0), ("b", 200, None, None)]
+
+
+def test_the_table_that_people_read_is_of_the_record() -> None:
+    rows = json.loads((REPOSITORY / "bench" / "results" / "faults.json").read_text())
+    assert table(rows) in (REPOSITORY / "docs" / "reliability.md").read_text()
