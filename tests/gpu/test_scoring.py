@@ -96,21 +96,20 @@ def test_who_else_is_there_does_not_matter(scorer, tokens, logits):
 
 def test_the_order_and_the_budget_do_not_matter(bundles, tokens, logits):
     order = np.random.default_rng(7).permutation(len(tokens))
-    for budget in (1_024, 65_536):
-        scorer = Scorer(bundles[Precision.BF16].path, device="cuda", budget_tokens=budget)
-        np.testing.assert_array_equal(scorer.encode(tokens.take(order)), logits[order])
+    scorer = Scorer(bundles[Precision.BF16].path, device="cuda", budget_tokens=1_024)
+    np.testing.assert_array_equal(scorer.encode(tokens.take(order)), logits[order])
 
 
-def test_nothing_is_computed_for_padding_where_attention_can_leave_it_out(family, bundles, tokens):
-    scorer = Scorer(bundles[Precision.BF16].path, device="cuda", budget_tokens=16_384)
-    scorer.encode(tokens)
+def test_nothing_is_computed_for_padding_where_attention_can_leave_it_out(family, scorer, logits):
+    del logits  # it was scored
     unpadded = scorer.effort.padded == scorer.effort.tokens
     assert unpadded is (family != "deberta-v2")
 
 
-def test_a_device_without_room_gets_half_as_much_and_answers_the_same(bundles, tokens, logits):
+def test_a_device_without_room_gets_half_as_much_and_answers_the_same(bundles, scorer, tokens):
     import torch
 
+    roomy = scorer
     scorer = Scorer(bundles[Precision.BF16].path, device="cuda", budget_tokens=4_000_000)
     many = tokens.take(np.tile(np.arange(len(tokens)), 20))
     many = replace(many, ids=many.ids.copy())
@@ -123,5 +122,4 @@ def test_a_device_without_room_gets_half_as_much_and_answers_the_same(bundles, t
         assert scorer.effort.halvings > 0
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    roomy = Scorer(bundles[Precision.BF16].path, device="cuda", budget_tokens=16_384)
     np.testing.assert_array_equal(found, roomy.encode(many))
