@@ -49,15 +49,18 @@ Verdict = tuple[str, float, float]
 
 
 def candidates() -> list[dict[str, Any]]:
-    """Short and long ones, some of them repeated."""
+    """Short and long ones; a third of them are repeats, in whatever place."""
     draw = random.Random(5)
 
     def text(longest: int) -> str:
         return " ".join(draw.choices(KINDS, k=draw.randint(1, longest)))
 
+    distinct = [(text(5), text(20)) for _ in range(2 * N // 3)]
+    pairs = distinct + draw.choices(distinct, k=N - len(distinct))
+    draw.shuffle(pairs)
     return [
-        {"candidate_id": f"c{i}", "query": {"theme": text(5)}, "document": {"title": text(20)}}
-        for i in range(N)
+        {"candidate_id": f"c{i}", "query": {"theme": theme}, "document": {"title": title}}
+        for i, (theme, title) in enumerate(pairs)
     ]
 
 
