@@ -36,6 +36,14 @@ _WATERMARKS_EVERY_S = 1.0
 ASKING_S = 15.0
 """For how long the questions of one call are repeated, all together."""
 
+_TRY_S = 2.0
+"""For how long one of those questions is put at first, and twice as long each time after that. The library waits
+for a broker that is gone as long as it may: 16 s without a verdict when one was killed. Asked anew, it asks the
+one that leads the partition by then."""
+
+_LEARNING_S = 0.1
+"""How long to wait before asking again about a partition that was added, and is not known to all clients yet."""
+
 PATIENCE_S = 5.0
 """For how long a poll goes on in the middle of a rebalance."""
 
@@ -214,10 +222,10 @@ class Member:
         partitions = [kafka_python.TopicPartition(*source) for source in owned]
         until = time.monotonic() + ASKING_S
         with translated(f"asking for the ends of {self._topic}"):
-            stable = self._consumer.end_offsets(partitions, timeout_ms=_left_ms(until))
+            stable = _asked(self._consumer.end_offsets, partitions, until)
             now = time.monotonic()
             if now - self._watermarks_at >= _WATERMARKS_EVERY_S or self._watermarks.keys() != set(owned):
-                high = self._watcher.end_offsets(partitions, timeout_ms=_left_ms(until))
+                high = _asked(self._watcher.end_offsets, partitions, until)
                 self._watermarks = {TopicPartition(*p): offset for p, offset in high.items()}
                 self._watermarks_at = now
         return {
@@ -349,7 +357,7 @@ class Member:
     ) -> dict[TopicPartition, int]:
         if not sources:
             return {}
-        found = ask([kafka_python.TopicPartition(*source) for source in sources], timeout_ms=_left_ms(until))
+        found = _asked(ask, [kafka_python.TopicPartition(*source) for source in sources], until)
         return {TopicPartition(*partition): int(offset) for partition, offset in found.items()}
 
     def _announce(
@@ -397,6 +405,25 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pytho
         """Pause, and take the snapshot while generation and assignment are known to belong together."""
         self._consumer.pause(*assigned)
         self.granted = _Grant(frozenset(assigned), self._consumer.group_metadata())
+
+
+def _asked(
+    ask: Callable[..., Mapping[Any, int]], partitions: Sequence[kafka_python.TopicPartition], until: float
+) -> Mapping[Any, int]:
+    """The answer about these partitions, asked for again and again until a deadline."""
+    try_ms = _TRY_S * 1000
+    while True:
+        try:
+            return ask(partitions, timeout_ms=min(try_ms, _left_ms(until)))
+        except kafka_errors.KafkaTimeoutError:
+            if time.monotonic() > until:
+                raise
+            try_ms *= 2
+        except KeyError as error:
+            # The library leaves out a partition that this client has not heard of yet, and stumbles over it.
+            if time.monotonic() > until:
+                raise kafka_errors.KafkaTimeoutError(f"{error.args[0]} is not known yet") from error
+            time.sleep(_LEARNING_S)
 
 
 def _left_ms(until: float) -> float:

@@ -11,10 +11,11 @@ from typing import Any
 import kafka as kafka_python
 import pytest
 from kafka import KafkaAdminClient
+from kafka import errors as kafka_errors
 from kafka.coordinator.consumer import ConsumerCoordinator
 
 from pipeline.errors import BrokerUnreachable, Fenced, SluiceError, TransientError
-from pipeline.kafka.member import Assignment, Ends, Member
+from pipeline.kafka.member import Assignment, Ends, Member, _asked
 from pipeline.kafka.transaction import TransactionalProducer
 from pipeline.records import TopicPartition
 from tests.messages import batch
@@ -353,6 +354,48 @@ def test_payload_is_never_read(join, fill, name):
 
     assert consumer.paused() == consumer.assignment() != set()
     assert consumer.position(kafka_python.TopicPartition(name, 0)) == 0
+
+
+def test_a_question_to_a_broker_that_is_gone_is_put_anew_and_not_for_all_of_the_time():
+    """The library waits for a dead leader as long as it may: a killed broker cost the whole session."""
+    source, waited_ms = kafka_python.TopicPartition("t", 0), []
+
+    def ask(partitions: list[Any], *, timeout_ms: float) -> dict[Any, int]:
+        waited_ms.append(timeout_ms)
+        if len(waited_ms) < 3:
+            raise kafka_errors.KafkaTimeoutError
+        return dict.fromkeys(partitions, 7)
+
+    assert _asked(ask, [source], time.monotonic() + 10) == {source: 7}
+    assert waited_ms[:2] == [2000, 4000]
+    assert waited_ms[2] <= 8000
+
+
+def test_a_partition_that_a_client_has_not_heard_of_yet_is_asked_for_again():
+    """The library raises KeyError for it: partitions added to a live topic ended the gate."""
+    source, asked = kafka_python.TopicPartition("t", 3), []
+
+    def ask(partitions: list[Any], *, timeout_ms: float) -> dict[Any, int]:
+        asked.append(timeout_ms)
+        if len(asked) < 2:
+            raise KeyError(source)
+        return dict.fromkeys(partitions, 7)
+
+    assert _asked(ask, [source], time.monotonic() + 10) == {source: 7}
+    asked.clear()
+    with pytest.raises(kafka_errors.KafkaTimeoutError, match="not known yet"):
+        _asked(ask, [source], time.monotonic() - 1)
+
+
+def test_a_question_that_nobody_answers_ends_with_its_deadline():
+    def ask(partitions: list[Any], *, timeout_ms: float) -> dict[Any, int]:
+        time.sleep(timeout_ms / 1000)
+        raise kafka_errors.KafkaTimeoutError
+
+    began = time.monotonic()
+    with pytest.raises(kafka_errors.KafkaTimeoutError):
+        _asked(ask, [], began + 0.2)
+    assert time.monotonic() - began < 1
 
 
 def test_no_broker_is_said_within_the_deadline():
