@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 STAMP := $(VENV)/.installed
 FAULT_MESSAGES := 100000
+MINUTES := 60
 
-.PHONY: help setup lock fmt lint type test test-gpu unit demo bench-stream bench-backfill bench-scorer bench-scorer-gpu bench-guarantee bench-learn bench-online faults check clean
+.PHONY: help setup lock fmt lint type test test-gpu unit demo bench-stream bench-backfill bench-scorer bench-scorer-gpu bench-guarantee bench-learn bench-online faults soak check clean
 .DEFAULT_GOAL := help
 
 help: ## List the verbs.
@@ -75,6 +76,9 @@ bench-online: $(STAMP) ## Measure the online door at twice its capacity; writes 
 
 faults: $(STAMP) ## Break everything in turn, on three brokers and three Ray nodes; writes bench/results/faults.json.
 	FAULT_MESSAGES=$(FAULT_MESSAGES) FAULT_ROUNDS=3 FAULT_RESULT=bench/results/faults.json $(BIN)/pytest tests/faults
+
+soak: $(STAMP) ## A gate at half its load, a fault each minute; writes bench/results/soak.json. MINUTES=60
+	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
 
 check: lint type test ## What CI runs.
 
