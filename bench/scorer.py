@@ -57,6 +57,7 @@ AT_ONCE = 500
 REPEATED = 1 / 3
 SHARED = "shared data"
 REFERENCE = "sentence-transformers"
+INFINITY = "infinity-emb"
 REPEATED_REFERENCE = f"{REFERENCE}, a third repeated"
 WAYS = (
     (Engine.OPENVINO, Precision.INT8),
@@ -79,6 +80,8 @@ class Contender:
     reference: bool = False
     repeated: bool = False
     cache_pairs: int = 0
+    python: Path | None = None
+    """Of an environment of its own."""
 
 
 def main() -> int:
@@ -88,6 +91,9 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"turns of each way ({ROUNDS})")
     parser.add_argument("--pairs", type=int, default=N, help=f"pairs of a turn ({N}); fewer are not recorded")
+    parser.add_argument(
+        "--infinity", type=Path, help="the Python where infinity-emb is installed: bench/infinity.py"
+    )
     parser.add_argument("--turn", help=argparse.SUPPRESS)  # what a process of one way is told
     given = parser.parse_args()
     if given.turn:
@@ -102,6 +108,7 @@ def main() -> int:
         Contender(REFERENCE, parent.path, reference=True),
         Contender("torch fp32", parent.path),
         *(Contender(str(one), child.path) for one, child in ways.items()),
+        *([Contender(INFINITY, parent.path, python=given.infinity)] if given.infinity else []),
         Contender(REPEATED_REFERENCE, parent.path, reference=True, repeated=True),
         Contender(
             f"{fastest.manifest.serving}, cache, a third repeated",
@@ -115,9 +122,11 @@ def main() -> int:
         file = Path(folder) / "pairs.json"
         chosen = _held_out(sample)[: given.pairs]
         file.write_text(json.dumps([[pair.query, pair.document] for pair in chosen]))
+        composed = Path(folder) / "composed.json"
+        composed.write_text(json.dumps(compose(chosen, parent.manifest.template, "pairs")))
         for _ in range(given.rounds):
             for one in contenders:
-                turns[one.name].append(_in_a_process(one, file))
+                turns[one.name].append(_in_a_process(one, file if one.python is None else composed))
     rows = [_row(one, turns, alike.get(one.name), len(chosen)) for one in contenders]
     _show(rows)
     if given.pairs >= N:
@@ -246,8 +255,11 @@ def _predict(one: Contender, pairs: Sequence[Pair]) -> Callable[[Sequence[Pair]]
 
 
 def _in_a_process(one: Contender, file: Path) -> dict[str, Any]:
-    told = {"way": {**asdict(one), "bundle": str(one.bundle)}, "file": str(file)}
-    command = [sys.executable, "-m", "bench.scorer", "--turn", json.dumps(told)]
+    if one.python is not None:
+        command = [str(one.python), str(Path(__file__).with_name("infinity.py")), str(one.bundle), str(file)]
+    else:
+        told = {"way": {**asdict(one), "bundle": str(one.bundle)}, "file": str(file)}
+        command = [sys.executable, "-m", "bench.scorer", "--turn", json.dumps(told)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
