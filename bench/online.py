@@ -40,6 +40,8 @@ RESULT = Path(__file__).parent / "results" / "online.json"
 REPOSITORY = Path(__file__).parents[1]
 PAIRS = 20
 """In one request."""
+N_ITEMS = 60_000
+"""More than are sent: a pair that comes again costs the door nothing."""
 CALLERS = 4
 """Who measure the capacity: enough that something always waits."""
 OVERLOAD = 2.0
@@ -69,7 +71,7 @@ class Caller:
     def __init__(self, url: str) -> None:
         self._url = f"{url}/v1/score"
         self._own = threading.local()
-        items = generate(seed=13, n=4000, split=Split.HELD_OUT)
+        items = generate(seed=13, n=N_ITEMS, split=Split.HELD_OUT)
         pairs = [
             {"candidate_id": item.candidate_id, "query": item.query, "document": item.document}
             for item in items
