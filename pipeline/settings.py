@@ -196,8 +196,8 @@ class Pool(Section):
     cpus_per_prepare: float = Field(default=0.5, ge=0)
     """CPU cores that Ray reserves for each of those."""
     budget_tokens: int = Field(default=4096, ge=512)
-    """Padded tokens in one forward pass; 131,072 keep a large GPU busy. A replica whose device has no room for so many
-    halves it for itself."""
+    """Padded tokens in one forward pass; 131,072 keep a large GPU busy. A replica whose device has no room for so
+    many halves it for itself."""
     cache_pairs: int = Field(default=100_000, ge=0)
     """Latest pairs whose score each replica remembers, about 150 bytes each; twice as many at most. 0 for none."""
     preparer: str = "actors.scorer:Preparer"
