@@ -76,7 +76,7 @@ def padded_widths(lengths: ArrayLike, *, n_positions: int | None = None) -> NDAr
     return widths if n_positions is None else np.minimum(widths, n_positions)
 
 
-def spelled(tokens: Tokens) -> pa.BinaryArray:
+def spelled(tokens: Tokens) -> pa.LargeBinaryArray:
     """Each pair as bytes, equal where the encoder reads the same.
 
     Args:
@@ -87,12 +87,12 @@ def spelled(tokens: Tokens) -> pa.BinaryArray:
     """
     ids = np.ascontiguousarray(tokens.ids).view(np.uint8).reshape(-1, tokens.ids.itemsize)
     each = ids if tokens.type_ids is None else np.column_stack([ids, tokens.type_ids.view(np.uint8)])
-    bounds = tokens.offsets.astype(np.int32) * np.int32(each.shape[1])
+    bounds = tokens.offsets.astype(np.int64) * each.shape[1]
     buffers = [None, pa.py_buffer(bounds), pa.py_buffer(np.ascontiguousarray(each))]
-    return pa.BinaryArray.from_buffers(pa.binary(), len(tokens), buffers)
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(tokens), buffers)
 
 
-def distinct(spellings: pa.BinaryArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def distinct(spellings: pa.LargeBinaryArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Find identical pairs: the rows to score, and for every row its place among them.
 
     Args:
@@ -110,14 +110,15 @@ def distinct(spellings: pa.BinaryArray) -> tuple[NDArray[np.int64], NDArray[np.i
     return first, place
 
 
-def pack(widths: Sequence[int] | NDArray[np.int64], *, budget_tokens: int) -> list[Piece]:
+def pack(widths: Sequence[int] | NDArray[np.int64], *, budget_tokens: int, step: int = 1) -> list[Piece]:
     """Cut a width-sorted batch into pieces of one width that fit the padded token budget.
 
     Keeps order. A piece costs its width times its row count; only as many pieces as needed.
 
     Args:
         widths: Padded tokens per row, sorted either way.
-        budget_tokens: Ceiling on the padded tokens of a piece.
+        budget_tokens: Ceiling on the padded tokens of a piece; what `step` rows take, where that is more.
+        step: Rows come in multiples of it, idle ones among them.
 
     Returns:
         The pieces, in row order, without gaps.
@@ -133,7 +134,7 @@ def pack(widths: Sequence[int] | NDArray[np.int64], *, budget_tokens: int) -> li
         width = int(sorted_widths[start])
         if width > budget_tokens:
             raise RowTooLong(width, budget_tokens)
-        rows = budget_tokens // width
+        rows = max(budget_tokens // width // step, 1) * step
         pieces += [Piece(at, min(at + rows, stop), width) for at in range(start, stop, rows)]
     return pieces
 
@@ -168,7 +169,7 @@ def pack_mixed(lengths: Sequence[int] | NDArray[np.integer[Any]], *, budget_toke
 
     Args:
         lengths: Tokens per row.
-        budget_tokens: Ceiling on the tokens of a piece.
+        budget_tokens: Ceiling on the tokens of a piece, idle rows among them; `ROW_STEP`, where that is more.
 
     Returns:
         The pieces, in row order, without gaps.
@@ -177,12 +178,13 @@ def pack_mixed(lengths: Sequence[int] | NDArray[np.integer[Any]], *, budget_toke
         RowTooLong: One row alone exceeds the budget.
     """
     ends = np.cumsum(np.asarray(lengths, dtype=np.int64))
+    if len(ends) and (longest := int(np.max(lengths))) > budget_tokens:
+        raise RowTooLong(longest, budget_tokens)
+    room = max(budget_tokens // ROW_STEP, 1) * ROW_STEP
     pieces: list[Piece] = []
     start, before = 0, 0
     while start < len(ends):
-        stop = int(np.searchsorted(ends, before + budget_tokens, side="right"))
-        if stop == start:
-            raise RowTooLong(int(lengths[start]), budget_tokens)
+        stop = int(np.searchsorted(ends, before + room, side="right"))
         pieces.append(Piece(start, stop, int(np.max(lengths[start:stop]))))
         start, before = stop, int(ends[stop - 1])
     return pieces
@@ -198,7 +200,12 @@ def lay_packed(tokens: Tokens, *, longest: int, pad_id: int) -> PackedBatch:
 
     Returns:
         A batch whose first n pairs are the given ones.
+
+    Raises:
+        ValueError: A pair is longer.
     """
+    if len(tokens) and tokens.lengths.max() > longest:
+        raise ValueError(f"a pair has {tokens.lengths.max()} tokens, {longest} were said to be the most")
     n, used = len(tokens), len(tokens.ids)
     rows = _up(used, ROW_STEP)
     pairs = _up(n + -(-(rows - used) // longest), PAIR_STEP)

@@ -143,7 +143,7 @@ class BertClassifier:
             hidden = layer(hidden, hidden, attend)
         first = self.layers[-1](hidden[:, :EVEN_ROWS].contiguous(), hidden, attend)[:, 0]
         rows = functional.pad(first, (0, 0, 0, -len(first) % EVEN_ROWS))
-        return self._judged(rows)[: len(first)]
+        return self.head(torch.tanh(self.pooler(rows)))[: len(first), 0]
 
     def packed(
         self,
@@ -181,10 +181,6 @@ class BertClassifier:
     def _embedded(self, ids: Tensor, type_ids: Tensor | None, positions: Tensor) -> Tensor:
         types = self.types[0] if type_ids is None else self.types[type_ids.long()]
         return self.norm(self.words[ids.long()] + types + positions)
-
-    def _judged(self, first: Tensor) -> Tensor:
-        """What the head says of first tokens `[n, hidden]`: logits `[n]`."""
-        return self.head(torch.tanh(self.pooler(first)))[:, 0]
 
 
 def read_classifier(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
 from functools import partial
 from importlib import import_module
 from typing import Any, Protocol
@@ -49,6 +50,10 @@ class Backend(Protocol):
     @property
     def pads(self) -> bool:
         """Whether the pairs of a piece must have one width; else they lie back to back."""
+
+    @property
+    def pair_step(self) -> int:
+        """Where it pads: the pairs of a piece come in multiples of it, idle ones among them."""
 
     def launch(self, tokens: Tokens, *, width: int) -> Pending:
         """Begin to score a piece, of at most `width` tokens a pair. Raises OutOfMemory."""
@@ -151,6 +156,11 @@ class TorchBackend:
         """Whether the pairs of a piece must have one width; else they lie back to back."""
         return self._pads
 
+    @property
+    def pair_step(self) -> int:
+        """Where it pads: the pairs of a piece come in multiples of it, idle ones among them."""
+        return 1 if self._copying is None else PAIR_STEP
+
     @torch.inference_mode()
     def launch(self, tokens: Tokens, *, width: int) -> Pending:
         """Begin to score a piece: on a GPU it is on its way when this returns, on a CPU it is done.
@@ -167,8 +177,7 @@ class TorchBackend:
         """
         batch: tuple[NDArray[Any] | None, ...]
         if self._pads:
-            step = 1 if self._copying is None else PAIR_STEP
-            batch = pad(tokens, width=width, pad_id=self._pad_id, step=step)
+            batch = pad(tokens, width=width, pad_id=self._pad_id, step=self.pair_step)
         else:
             batch = lay_packed(tokens, longest=self._longest, pad_id=self._pad_id)
         try:
@@ -201,7 +210,8 @@ class TorchBackend:
 
         def wait() -> NDArray[np.float32]:
             done.synchronize()
-            return np.asarray(host.numpy())
+            arrived: NDArray[np.float32] = host.numpy()
+            return arrived
 
         return wait
 
@@ -227,6 +237,8 @@ def _load(
     classifier: Any
     if bert.supports(config):
         classifier = _read_bert(bundle, config, device, products)
+        if device.type == "cuda":
+            _keep_shapes(classifier)
     elif packs and config.get("model_type") == "modernbert":
         # By name, because importing transformers' model code takes longer than all else together.
         modernbert = import_module("actors.modernbert")
@@ -238,6 +250,22 @@ def _load(
         return classifier, True
     attend = varlen.attention(longest=bundle.manifest.max_tokens)
     return partial(classifier.packed, attend=attend), False
+
+
+def _keep_shapes(part: object) -> None:
+    """Tell torch's compiler that these weights keep their shapes, as it knows of a module's.
+
+    Otherwise a size of theirs that a batch happens to have is taken for the batch's, and the next batch compiled
+    for anew.
+    """
+    if isinstance(part, Tensor):
+        torch._dynamo.mark_static(part)  # noqa: SLF001 - documented under this name
+    elif isinstance(part, tuple):
+        for one in part:
+            _keep_shapes(one)
+    elif is_dataclass(part):
+        for field in fields(part):
+            _keep_shapes(getattr(part, field.name))
 
 
 def _read_bert(

@@ -69,6 +69,11 @@ class OpenVinoBackend:
         """The pairs of a piece must have one width."""
         return True
 
+    @property
+    def pair_step(self) -> int:
+        """A piece may have any number of pairs."""
+        return 1
+
     def launch(self, tokens: Tokens, *, width: int) -> Pending:
         """Score a piece; it is done when this returns.
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from actors.batching import distinct, pack, pack_mixed, padded_widths, spelled
-from actors.bundle import Bundle
+from actors.batching import ROW_STEP, Piece, distinct, pack, pack_mixed, padded_widths, spelled
+from actors.bundle import Bundle, read_config
 from actors.errors import OutOfMemory, RowTooLong, ScoresDrifted
 from actors.pairs import Fields, TextProblem
 from actors.prior import read_prior
@@ -68,9 +68,9 @@ class Effort:
     tokens: int = 0
     """Of the encoded pairs."""
     padded: int = 0
-    """The same with their padding."""
+    """The same with their padding, where they are padded."""
     halvings: int = 0
-    """How often the device had no room."""
+    """How often the device had no room for a piece."""
 
 
 class Prepares(Protocol):
@@ -142,8 +142,8 @@ class Scorer:
         bundle_path: The bundle's folder.
         device: `cpu`, `cuda`, `cuda:<n>`, or `auto`: the GPU if there is one.
         threads: CPU threads, for the whole process; None leaves the engine's own choice.
-        budget_tokens: Ceiling on the padded tokens that go through the encoder at once. Halved whenever the device
-            has no room for so many.
+        budget_tokens: Ceiling on the padded tokens that go through the encoder at once; a GPU takes some 1,024 at
+            least. Halved whenever the device has no room for so many.
         cache_pairs: How many of the latest pairs are remembered, at least; 0 for none.
 
     Raises:
@@ -239,20 +239,34 @@ class Scorer:
 
     def _launched(self, tokens: Tokens, widths: NDArray[np.int64]) -> Iterator[tuple[int, Pending]]:
         """Launch piece after piece: the pairs of each, and what waits for their logits."""
-        cut = pack if self._encoder.pads else pack_mixed
-        for start, stop, width in cut(widths, budget_tokens=self._budget_tokens):
-            yield from self._launched_piece(tokens.slice(start, stop), width)
+        start, budget = 0, 0
+        pieces: Iterator[Piece] = iter(())
+        while start < len(tokens):
+            if self._budget_tokens != budget:  # at first, and when it was halved
+                begin, budget = start, self._budget_tokens
+                pieces = iter(self._cut(widths[begin:]))
+            piece = next(pieces)
+            yield from self._launched_piece(
+                tokens.slice(begin + piece.start, begin + piece.stop), piece.width
+            )
+            start = begin + piece.stop
+
+    def _cut(self, widths: NDArray[np.int64]) -> list[Piece]:
+        if self._encoder.pads:
+            return pack(widths, budget_tokens=self._budget_tokens, step=self._encoder.pair_step)
+        return pack_mixed(widths, budget_tokens=self._budget_tokens)
 
     def _launched_piece(self, tokens: Tokens, width: int) -> Iterator[tuple[int, Pending]]:
         """At once; in halves where the device has no room, and smaller pieces from then on."""
         try:
             pending = self._encoder.launch(tokens, width=width)
         except OutOfMemory as error:
-            if len(tokens) == 1:
+            least = self._encoder.pair_step * width if self._encoder.pads else ROW_STEP
+            if error.n_tokens <= least:  # a half would take as many
                 raise
             self.effort.halvings += 1
             self._budget_tokens = min(self._budget_tokens, max(self._longest, error.n_tokens // 2))
-            logger.warning("%s; from now on %d", error, self._budget_tokens)
+            logger.warning("%s; from now on %d", str(error), self._budget_tokens)
         else:
             yield len(tokens), pending
             return
@@ -270,8 +284,9 @@ class Scorer:
         """Score the bundle's probes as when it was made, or a pair of nothing: that also warms the encoder."""
         probes, manifest = read_probes(self.bundle.path), self.bundle.manifest
         if probes is None:
-            length = manifest.max_tokens
-            self._encode(Tokens.from_rows([[0] * length], [[0] * length]), np.zeros(1, np.int64))
+            blank = [[0] * manifest.max_tokens]
+            typed = read_config(self.bundle.path).get("type_vocab_size", 0) > 1
+            self._encode(Tokens.from_rows(blank, blank if typed else None), np.zeros(1, np.int64))
         else:
             logit = self._encode(probes.tokens, np.arange(len(probes.tokens)))
             drift, bound = probes.drift(logit), BOUNDS[manifest.serving.precision]
@@ -286,10 +301,8 @@ _T = TypeVar("_T")
 
 def _one_ahead(items: Iterator[_T]) -> Iterator[_T]:
     """Each item once the next has been made: a device computes one piece while another is laid out for it."""
-    held = next(items, None)
-    for item in items:
-        if held is not None:
+    for held in items:
+        for item in items:
             yield held
-        held = item
-    if held is not None:
+            held = item  # noqa: PLW2901 - it takes the place
         yield held

@@ -90,9 +90,11 @@ def _kernel() -> Callable[..., Any] | None:
     try:
         # Seconds, for half of torch's compiler: only where there is a GPU.
         from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415
-    except ImportError:  # torch before 2.10
+    except ImportError:
         return None
-    if "num_splits" not in inspect.signature(varlen_attn).parameters:
-        return varlen_attn  # which never splits the keys of a pair
-    # One split, whatever the longest pair of a batch: the order of sums must not follow company.
-    return partial(varlen_attn, num_splits=1)
+    known = inspect.signature(varlen_attn).parameters
+    if "window_size" not in known:  # torch 2.10
+        return None
+    # One split of a pair's keys, whatever the longest pair of a batch: the order of sums must not follow company.
+    # Releases without the option never split them.
+    return partial(varlen_attn, num_splits=1) if "num_splits" in known else varlen_attn

@@ -32,6 +32,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from actors import bert
 from actors.bundle import Bundle, write_bundle
 from actors.learn import train as demo
 from actors.learn.catalogue import generate
@@ -252,6 +253,7 @@ def _measured(case: Case, tokenizing: Tokenizing, achievable: float, rounds: int
         "pairs_per_s": round(n / ours, 1),
         "tokens_per_s": round(lengths.sum() / ours),
         "padding": round(effort.padded / effort.tokens, 3),
+        "encoded": round(effort.encoded / effort.pairs, 4),
         "ratio_to_sentence_transformers": round(statistics.median(r / o for r, o, _ in turns), 2),
         "replica_pairs_per_s": round(n / alone, 1),
         "replica_ratio": round(statistics.median(r / a for r, _, a in turns), 2),
@@ -317,7 +319,6 @@ class Tokenizing:
 
 
 def _ready(_: int) -> None:
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
     time.sleep(0.01)
 
 
@@ -353,7 +354,10 @@ def _flops(bundle: Bundle, lengths: Any) -> float:  # noqa: ANN401
         config[name] for name in ("hidden_size", "intermediate_size", "num_hidden_layers")
     )
     gated = config["model_type"] == "modernbert"
-    per_token = 2 * layers * hidden * (4 * hidden + (3 if gated else 2) * inner)
+    of_layer = hidden * (4 * hidden + (3 if gated else 2) * inner)
+    # Where the layers are written out here, the last one computes keys and values of all tokens, and little else.
+    of_last = 2 * hidden**2 if bert.supports(config) else of_layer
+    per_token = 2 * ((layers - 1) * of_layer + of_last)
     wide = np.asarray(lengths, np.float64)
     keys = np.full(len(wide), 0.0)
     for layer in range(layers):

@@ -96,14 +96,15 @@ def test_rows_beyond_the_given_ones_are_idle_and_see_themselves():
     assert batch.mask.tolist() == [[True, True, False], [True, False, False]]
 
 
-@given(st.lists(st.integers(1, 60), max_size=60), st.integers(60, 200))
+@given(st.lists(st.integers(1, 60), max_size=99), st.integers(60, 3_000))
 def test_pieces_of_any_length_cover_every_row_within_the_budget(lengths, budget):
     pieces = pack_mixed(lengths, budget_tokens=budget)
     assert [row for start, stop, _ in pieces for row in range(start, stop)] == list(range(len(lengths)))
     for start, stop, width in pieces:
-        assert sum(lengths[start:stop]) <= budget
+        assert sum(lengths[start:stop]) <= max(budget, ROW_STEP)
         assert width == max(lengths[start:stop])
-        assert stop == len(lengths) or sum(lengths[start : stop + 1]) > budget
+        room = max(budget // ROW_STEP, 1) * ROW_STEP
+        assert stop == len(lengths) or sum(lengths[start : stop + 1]) > room
 
 
 def test_a_pair_beyond_the_budget_is_refused_whatever_is_beside_it():
@@ -117,7 +118,12 @@ def test_pairs_lie_back_to_back_and_idle_ones_after_them(lengths, typed):
     rows = [list(range(1, n + 1)) for n in lengths]
     batch = lay_packed(Tokens.from_rows(rows, rows if typed else None), longest=40, pad_id=0)
     assert len(batch.ids) % ROW_STEP == len(batch.bounds[1:]) % PAIR_STEP == 0
-    assert (batch.type_ids is not None) is typed
+    used = sum(lengths)
+    if typed:
+        assert batch.type_ids[:used].tolist() == batch.ids[:used].tolist()
+        assert not batch.type_ids[used:].any()
+    else:
+        assert batch.type_ids is None
     pairs = list(pairwise(batch.bounds.tolist()))
     assert (pairs[0][0], pairs[-1][1]) == (0, len(batch.ids))
     assert [batch.ids[start:stop].tolist() for start, stop in pairs[: len(rows)]] == rows
@@ -125,3 +131,20 @@ def test_pairs_lie_back_to_back_and_idle_ones_after_them(lengths, typed):
     for start, stop in pairs:
         assert 0 <= stop - start <= 40
         assert batch.positions[start:stop].tolist() == list(range(stop - start))
+
+
+def test_a_pair_longer_than_the_longest_is_refused():
+    with pytest.raises(ValueError, match="has 3 tokens, 2 were said"):
+        lay_packed(Tokens.from_rows([[1], [1, 2, 3]], None), longest=2, pad_id=0)
+
+
+def test_pieces_come_in_multiples_of_idle_rows_whatever_the_budget():
+    assert pack([32] * 5, budget_tokens=96, step=2) == [(0, 2, 32), (2, 4, 32), (4, 5, 32)]
+    assert pack([32] * 5, budget_tokens=33, step=4) == [(0, 4, 32), (4, 5, 32)]
+
+
+def test_pairs_that_crossed_processes_are_told_apart():
+    whole = Tokens.from_rows([[9], [5, 6], [5], [5, 6]], [[0], [0, 1], [0], [0, 1]])
+    part = Tokens.from_arrow(whole.to_arrow().slice(1))
+    first, place = distinct(spelled(part))
+    assert (first.tolist(), place.tolist()) == ([0, 1], [0, 1, 0])

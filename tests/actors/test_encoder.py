@@ -1,10 +1,15 @@
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
-from actors.bundle import write_bundle
+from actors import batching, bert
+from actors import encoder as encoders
+from actors.batching import lay_packed
+from actors.bundle import read_config, write_bundle
 from actors.encoder import TorchBackend
 from actors.errors import BundleProblem, DeviceMissing
 from actors.tokens import Tokens
@@ -74,3 +79,31 @@ def test_weights_that_are_none_are_refused(base_bundle, tmp_path):
     )
     with pytest.raises(BundleProblem, match=r"model\.safetensors does not fill the encoder"):
         TorchBackend(broken, device="cpu")
+
+
+@pytest.mark.slow  # imports torch's compiler
+def test_one_compilation_serves_batches_of_any_size(base_bundle, monkeypatch):
+    """Also where a batch has as many rows as the encoder has hidden units."""
+    monkeypatch.setattr(batching, "ROW_STEP", 384)
+    compiled = []
+
+    def count(graph, _inputs):
+        compiled.append(graph)
+        return graph.forward
+
+    config = read_config(base_bundle.path)
+    weights = safetensors.torch.load_file(base_bundle.path / "model.safetensors")
+    sent = {name: weight.clone() for name, weight in weights.items()}  # as what went to a GPU is
+    classifier = bert.read_classifier(sent, config, products=torch.bfloat16)
+    encoders._keep_shapes(classifier)
+    classify = torch.compile(partial(classifier.packed, attend=anything), dynamic=True, backend=count)
+    with torch.inference_mode():
+        for n in (3, 40, 400):
+            pairs = Tokens.from_rows([[101, 5_000, 102, 6_000, 102]] * n, [[0, 0, 0, 1, 1]] * n)
+            classify(*map(torch.from_numpy, lay_packed(pairs, longest=64, pad_id=0)))
+    assert len(compiled) == 1
+
+
+def anything(places, query, key, value, *, reach=None):
+    del reach
+    return query + key.mean(0) + value.mean(0) + places.keys.sum() * 1e-9
