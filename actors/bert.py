@@ -135,10 +135,8 @@ class BertClassifier:
             attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=visible)
             return attended.transpose(1, 2)
 
-        hidden, visible = (
-            self._embedded(ids, type_ids, self.positions[: ids.shape[1]]),
-            mask[:, None, None, :],
-        )
+        visible = mask[:, None, None, :]
+        hidden = self._embedded(ids, type_ids, self.positions[: ids.shape[1]])
         for layer in self.layers[:-1]:
             hidden = layer(hidden, hidden, attend)
         first = self.layers[-1](hidden[:, :EVEN_ROWS].contiguous(), hidden, attend)[:, 0]

@@ -23,7 +23,7 @@ from actors.pairs import Fields, TextProblem
 from actors.prior import read_prior
 from actors.probes import BOUNDS, read_probes
 from actors.recent import Recent, key
-from actors.tokens import PairTokenizer, Tokens
+from actors.tokens import PairTokenizer, Tokens, has_types
 
 if TYPE_CHECKING:  # torch takes two seconds to import
     from actors.encoder import Pending
@@ -285,7 +285,7 @@ class Scorer:
         probes, manifest = read_probes(self.bundle.path), self.bundle.manifest
         if probes is None:
             blank = [[0] * manifest.max_tokens]
-            typed = read_config(self.bundle.path).get("type_vocab_size", 0) > 1
+            typed = has_types(read_config(self.bundle.path))
             self._encode(Tokens.from_rows(blank, blank if typed else None), np.zeros(1, np.int64))
         else:
             logit = self._encode(probes.tokens, np.arange(len(probes.tokens)))

@@ -7,10 +7,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -80,6 +80,27 @@ class Tokens:
         prior = None if self.prior is None else self.prior[start:stop]
         return Tokens(self.ids[first:end], self.offsets[start : stop + 1] - first, types, prior)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Tokens]) -> Tokens:
+        """Pairs of one bundle, one part after the other.
+
+        Args:
+            parts: At least one. What one of them has, type ids or a prior, all have.
+
+        Returns:
+            All pairs; the part itself where it is alone.
+        """
+        if len(parts) == 1:
+            return parts[0]
+        types = [part.type_ids for part in parts if part.type_ids is not None]
+        priors = [part.prior for part in parts if part.prior is not None]
+        return cls(
+            np.concatenate([part.ids for part in parts]),
+            _offsets(np.concatenate([part.lengths for part in parts])),
+            np.concatenate(types) if types else None,
+            np.concatenate(priors) if priors else None,
+        )
+
     def to_arrow(self) -> pa.RecordBatch:
         """A row per pair: `token_ids` list<int32>; where there are any, `type_ids` list<int8>, `prior` float32."""
         offsets = pa.array(self.offsets, pa.int32())
@@ -142,7 +163,7 @@ class PairTokenizer:
             self._tokenizer.enable_truncation(max_tokens, strategy="longest_first")
         except Exception as error:  # the Rust side raises nothing narrower
             raise BundleProblem(str(folder), f"tokenizer.json cannot be used: {error}") from error
-        self._has_types = read_config(folder).get("type_vocab_size", 0) > 1
+        self._has_types = has_types(read_config(folder))
 
     def encode(self, pairs: Sequence[tuple[str, str]]) -> Tokens:
         """Tokenize, in order.
@@ -156,6 +177,11 @@ class PairTokenizer:
         encodings = self._tokenizer.encode_batch_fast(pairs)
         types = [encoding.type_ids for encoding in encodings] if self._has_types else None
         return Tokens.from_rows([encoding.ids for encoding in encodings], types)
+
+
+def has_types(config: Mapping[str, Any]) -> bool:
+    """Whether an encoder is told a token's side: by its `config.json`."""
+    return bool(config.get("type_vocab_size", 0) > 1)
 
 
 def _offsets(lengths: ArrayLike) -> NDArray[np.int32]:

@@ -235,7 +235,7 @@ def _measured(case: Case, tokenizing: Tokenizing, achievable: float, rounds: int
     effort = replace(scorer.effort)
     lengths = np.concatenate([piece.lengths for piece in pieces])
     tflops = _flops(case.bundle, lengths) / alone / 1e12
-    long = _joined(pieces).take(np.flatnonzero(lengths == case.bundle.manifest.max_tokens))
+    long = Tokens.joined(pieces).take(np.flatnonzero(lengths == case.bundle.manifest.max_tokens))
     long_s = statistics.median(_seconds(lambda: scorer.score(long)) for _ in range(rounds))
     long_tflops = _flops(case.bundle, long.lengths) / long_s / 1e12
     common = {"device": torch.cuda.get_device_name(), "n_pairs": n, "mean_tokens": round(lengths.mean(), 1)}
@@ -312,10 +312,10 @@ class Tokenizing:
         for tokens in self._processes.map(self._prepare, parts):
             waiting.append(tokens)
             if sum(map(len, waiting)) >= AT_ONCE:
-                yield _joined(waiting)
+                yield Tokens.joined(waiting)
                 waiting = []
         if waiting:
-            yield _joined(waiting)
+            yield Tokens.joined(waiting)
 
 
 def _ready(_: int) -> None:
@@ -329,14 +329,6 @@ def _preparer(bundle: Path) -> Preparer:
 
 def _prepare(bundle: Path, part: Texts) -> Tokens:
     return _preparer(bundle).prepare(*part).tokens
-
-
-def _joined(pieces: Sequence[Tokens]) -> Tokens:
-    offsets = np.zeros(sum(map(len, pieces)) + 1, np.int32)
-    np.cumsum(np.concatenate([piece.lengths for piece in pieces]), out=offsets[1:])
-    types = [piece.type_ids for piece in pieces if piece.type_ids is not None]
-    ids = np.concatenate([piece.ids for piece in pieces])
-    return Tokens(ids, offsets, np.concatenate(types) if types else None)
 
 
 def _seconds(work: Callable[[], object]) -> float:

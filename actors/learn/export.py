@@ -23,7 +23,7 @@ from actors.errors import BundleProblem
 from actors.learn.quiet import quiet
 from actors.openvino_backend import import_openvino
 from actors.serving import Precision, Serving
-from actors.tokens import Tokens
+from actors.tokens import Tokens, has_types
 
 _MOST_ROWS = 1 << 16
 """Pairs at once; the exporter asks for a bound."""
@@ -74,7 +74,7 @@ def _converted(bundle: Bundle) -> Any:  # noqa: ANN401 - OpenVINO is untyped
     mask = torch.ones_like(ids)
     mask[1, WIDTH_STEP:] = 0
     inputs = {"input_ids": ids, "attention_mask": mask}
-    if config.get("type_vocab_size", 0) > 1:
+    if has_types(config):
         inputs["token_type_ids"] = torch.zeros_like(ids)
     shape = {0: Dim("rows", min=1, max=_MOST_ROWS), 1: Dim("width", max=_longest(bundle, config))}
     wanted = OpenVINOConfig(dynamic=True, dynamic_shapes=dict.fromkeys(inputs, shape), stateful=False)

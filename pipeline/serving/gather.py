@@ -164,7 +164,7 @@ class Gatherer:
     async def _go(self, shares: Sequence[_Share]) -> None:
         began = time.monotonic()
         try:
-            tokens = _together([share.waiting.tokens.slice(share.start, share.stop) for share in shares])
+            tokens = Tokens.joined([share.waiting.tokens.slice(share.start, share.stop) for share in shares])
             borne = await asyncio.get_running_loop().run_in_executor(self._thread, self._score, tokens)
         except Exception as error:  # noqa: BLE001 - whatever it is, this scorer is not asked again
             self._give_up(ScorerBroken(f"{type(error).__name__}: {error}"), shares)
@@ -205,19 +205,3 @@ class Gatherer:
 
 def _part(scores: Scores, start: int, stop: int) -> Scores:
     return Scores(scores.logit[start:stop], scores.relevance[start:stop], scores.action[start:stop])
-
-
-def _together(parts: Sequence[Tokens]) -> Tokens:
-    """One after the other; at least one. What one of a bundle has, type ids or a prior, all have."""
-    if len(parts) == 1:
-        return parts[0]
-    ends = np.cumsum([0, *(len(part.ids) for part in parts)])
-    offsets = [part.offsets[:-1] + end for part, end in zip(parts, ends, strict=False)]
-    types = [part.type_ids for part in parts if part.type_ids is not None]
-    priors = [part.prior for part in parts if part.prior is not None]
-    return Tokens(
-        np.concatenate([part.ids for part in parts]),
-        np.concatenate([*offsets, ends[-1:]]).astype(np.int32),
-        np.concatenate(types) if types else None,
-        np.concatenate(priors) if priors else None,
-    )
