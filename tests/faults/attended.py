@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from tests.faults.background import Background
 from tests.integration.gates import Gate
 
 START_AGAIN_S = 1.0
 
 
-class Attended:
+class Attended(Background):
     """One gate after another; a context manager, which ends the last of them.
 
     Args:
@@ -21,23 +21,17 @@ class Attended:
     """
 
     def __init__(self, start: Callable[[], Gate]) -> None:
+        super().__init__()
         self._start = start
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._attend, name="attended", daemon=True)
         self.gate = start()
         """The latest."""
         self.exits: list[int] = []
         """How those before it ended: exit codes, negative for a signal."""
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stopping.set()
-        self._thread.join()
+        super().__exit__(kind, error, trace)
         self.gate.kill()
 
     @property
@@ -80,11 +74,12 @@ class Attended:
             assert time.monotonic() < deadline, f"the gate goes on:\n{self.gate.log[-4000:]}"
             time.sleep(0.05)
 
-    def _attend(self) -> None:
-        while not self._stopping.wait(0.05):
+    def run(self) -> None:
+        """Start a gate again whenever one has ended."""
+        while not self.stopping.wait(0.05):
             code = self.gate.process.poll()
             if code is None:
                 continue
             self.exits.append(code)
-            if not self._stopping.wait(START_AGAIN_S):
+            if not self.stopping.wait(START_AGAIN_S):
                 self.gate = self._start()

@@ -13,7 +13,6 @@ import json
 import random
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -29,6 +28,7 @@ from bench import machine
 from pipeline.kafka import topics
 from pipeline.kafka.embedded import EmbeddedKafka
 from tests.faults.attended import Attended
+from tests.faults.background import Background
 from tests.faults.nodes import Nodes
 from tests.faults.stand import Scenario, Size, Stand
 from tests.faults.test_processes import kill, living
@@ -68,7 +68,7 @@ class Sample:
         return self.sent - self.seen
 
 
-class Load:
+class Load(Background):
     """Sends candidates at an even rate, in a thread, until told to stop; a context manager.
 
     Args:
@@ -78,27 +78,19 @@ class Load:
     """
 
     def __init__(self, scenario: Scenario, bootstrap_servers: str, rate: float) -> None:
+        super().__init__()
         self._scenario = scenario
         self._bootstrap_servers = bootstrap_servers
         self._rate = rate
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._send, name="load", daemon=True)
         self.sent = 0
 
-    def __enter__(self) -> Load:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stopping.set()
-        self._thread.join(60)
-
-    def _send(self) -> None:
+    def run(self) -> None:
+        """Send one after the other, each at its time."""
         topic = self._scenario.settings.topics.input
         began = time.monotonic()
         with KafkaProducer(bootstrap_servers=self._bootstrap_servers, acks="all", retries=100) as producer:
             for i in itertools.count():
-                if self._stopping.wait(max(0.0, began + i / self._rate - time.monotonic())):
+                if self.stopping.wait(max(0.0, began + i / self._rate - time.monotonic())):
                     break
                 value = self._scenario.lab.candidate(i, document=f"boot no. {i}")
                 # Whatever became of it, the account is over what the topic holds.

@@ -5,8 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from itertools import pairwise
-from types import TracebackType
-from typing import Self
 
 import kafka as kafka_python
 from kafka import KafkaConsumer
@@ -16,12 +14,13 @@ from pipeline.errors import SluiceError
 from pipeline.kafka.client import open_client
 from pipeline.records import Route
 from pipeline.settings import Settings
+from tests.faults.background import Background
 
 STUCK_S = 15.0
 """A reader that sees nothing for so long is built anew: it must not be what a fault is measured by."""
 
 
-class Watch:
+class Watch(Background):
     """Reads the outputs from `with` to its end, in a thread; a context manager.
 
     Args:
@@ -29,24 +28,13 @@ class Watch:
     """
 
     def __init__(self, settings: Settings) -> None:
+        super().__init__()
         self._settings = settings
         self._positions: dict[kafka_python.TopicPartition, int] = {}
         self._seen: list[tuple[float, float]] = []  # when it came, and the latest of its timestamps, epoch s
         self._lock = threading.Lock()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
         self.n_seen = 0
         """Verdicts and rejects in sight so far; one message each, as long as the input has no batches."""
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stopping.set()
-        self._thread.join()
 
     def first_since(self, moment: float) -> float | None:
         """When the first verdict came into sight that was written after a moment; None if none has.
@@ -63,12 +51,13 @@ class Watch:
             came = [at for at, _ in self._seen if since < at < until]
         return max(later - earlier for earlier, later in pairwise([since, *came, until]))
 
-    def _watch(self) -> None:
-        while not self._stopping.is_set():
+    def run(self) -> None:
+        """Follow the outputs, with another reader whenever one fails."""
+        while not self.stopping.is_set():
             try:
                 self._follow()
             except (SluiceError, kafka_errors.KafkaError):
-                self._stopping.wait(0.5)
+                self.stopping.wait(0.5)
 
     def _follow(self) -> None:
         consumer = open_client(
@@ -92,7 +81,7 @@ class Watch:
             for partition, offset in self._positions.items():
                 consumer.seek(partition, offset)
             moved_at = time.monotonic()
-            while not self._stopping.is_set() and time.monotonic() - moved_at < STUCK_S:
+            while not self.stopping.is_set() and time.monotonic() - moved_at < STUCK_S:
                 if self._take(consumer.poll(timeout_ms=100)):
                     moved_at = time.monotonic()
         finally:
