@@ -107,3 +107,11 @@ def test_a_tokenizer_that_is_none_is_refused(base_bundle, tmp_path, file, said):
     (tmp_path / file).write_text("[]")
     with pytest.raises(BundleProblem, match=f"{file} {said}"):
         PairTokenizer(tmp_path, max_tokens=64)
+
+
+def test_parts_are_joined_in_order_with_all_that_they_have():
+    rows, types = [[1, 2], [3], [4, 5, 6]], [[0, 1], [0], [0, 1, 1]]
+    whole = replace(Tokens.from_rows(rows, types), prior=np.array([0.5, -1, 2], np.float32))
+    joined = Tokens.joined([whole.slice(0, 1), whole.slice(1, 3)])
+    assert joined.to_arrow().equals(whole.to_arrow())
+    assert Tokens.joined([whole]) is whole
