@@ -5,7 +5,7 @@ encoder's embeddings, a logistic on what the words say, a logistic on that and o
 encoder fine-tuned on the labels the plain way, and ours, by the code of `sluice learn train`: an encoder that
 imitates a teacher of features, served with what words say beside it. What is compared is pooled over the
 folds; intervals are of drawn clusters. A fold that was done with this code is not done again. Writes
-`bench/results/learn.json`. Takes about an hour on two cores; needs shared data beside the project, and neither
+`bench/results/learn.json`. Takes about two hours on two cores; needs shared data beside the project, and neither
 Kafka nor Ray.
 """
 

@@ -77,10 +77,10 @@ class Teacher:
     """Factor on the recipe's rates when the labels are learned after the teacher."""
     folds: int = 5
     """Parts of the clusters; a teacher that saw a pair's labels does not score it."""
-    label_share: float = 0.5
+    label_share: float = 0.75
     """Of what a labelled pair is to be, the share that its label says, from 0 to 1; the rest says the teacher of
-    features. The teacher alone ranked one fold of real shopping pairs at 0.74, a quarter of the label at 0.756,
-    half at 0.761."""
+    features. Students on real shopping pairs, five folds by query, had a mean AUC of 0.763 with none, 0.762 with
+    half and 0.766 with three quarters; two runs of one fold differ by up to 0.01."""
 
     def __post_init__(self) -> None:
         if (self.source is None) is (self.kind in {TeacherKind.BUNDLE, TeacherKind.FILE}):
@@ -98,9 +98,10 @@ class Augmentation:
     The counts do nothing where the teacher is a file; without a teacher none is above that of the labelled pairs.
     """
 
-    mismatches: int = 7_000
-    """Queries with documents that were meant for others."""
-    pseudo_queries: int = 7_000
+    mismatches: int = 14_000
+    """Queries with documents that were meant for others. With half as many of these and of the next, the same
+    students had 0.762 instead of 0.767, in half the time."""
+    pseudo_queries: int = 14_000
     """Pairs with a query made from a document's words; none without a teacher, as nobody says what is severe."""
     exclusions: int = 1_000
     """Pairs with a query that excludes something, in both polarities."""
