@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,18 @@ def described() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: found for name in PACKAGES if (found := _version(name))},
     }
+
+
+def record(result: Path, figures: Mapping[str, float]) -> None:
+    """Write what was measured; figures of scenarios that did not run stay, under their own commits."""
+    known = json.loads(result.read_text()) if result.exists() else {"commits": {}}
+    conditions = described()
+    for name, value in figures.items():
+        known[name] = round(value, 3)
+        known["commits"][name] = conditions["commit"]
+    known["machine"] = conditions
+    result.parent.mkdir(exist_ok=True)
+    result.write_text(json.dumps(known, indent=2) + "\n")
 
 
 def _version(package: str) -> str | None:

@@ -50,18 +50,31 @@ class Gate:
         self._process = process
         self._log = log
 
+    @property
+    def keeper(self) -> int:
+        """Process id of its keeper."""
+        return self._process.pid
+
     def until(self, *, scored: int, timeout_s: float = 600) -> list[Sample]:
         """Look until so many candidates have a verdict; the looks from the first verdict on."""
         samples: list[Sample] = []
         deadline = time.monotonic() + timeout_s
         while not samples or samples[-1].scored < scored:
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                sys.exit(f"the gate settles no {scored} candidates:\n{self._log.read_text()[-3000:]}")
+            self.check(deadline, f"settles no {scored} candidates")
             status = self.status()
-            if status is not None and (n := _scored(status)):
+            if status is not None and (n := n_scored(status)):
                 samples.append(Sample(time.monotonic(), n, _mb(self._process.pid), _mb(status["runner"])))
             time.sleep(TICK_S)
         return samples
+
+    def check(self, deadline: float, problem: str) -> None:
+        """End the benchmark, with the gate's log, if the gate has ended or the deadline is over."""
+        if self._process.poll() is not None or time.monotonic() > deadline:
+            sys.exit(f"the gate {problem}:\n{self._log.read_text()[-3000:]}")
+
+    def end(self) -> None:
+        """Ask it to end; whoever runs it waits for that."""
+        self._process.send_signal(signal.SIGTERM)
 
     def status(self) -> dict[str, Any] | None:
         """What `/status` says; None before the doors are open."""
@@ -73,6 +86,11 @@ class Gate:
         text = self._ask("/metrics") or ""
         found = dict(re.findall(rf"^{name}_(sum|count) ([0-9.e+]+)", text, re.MULTILINE))
         return float(found["sum"]) / float(found["count"])
+
+    def value(self, series: str) -> float:
+        """The value of a series, which is named with its labels, as `/metrics` has them; 0 where there is none."""
+        found = re.search(rf"^{re.escape(series)} ([0-9.e+]+)", self._ask("/metrics") or "", re.MULTILINE)
+        return float(found[1]) if found else 0.0
 
     def _ask(self, path: str) -> str | None:
         opened = re.search(r"doors open at (\S+)", self._log.read_text(errors="replace"))
@@ -139,6 +157,12 @@ def growth_mb_per_million(samples: Sequence[Sample]) -> float:
     return grown / (last.scored - first.scored) * 1e6
 
 
+def n_scored(status: dict[str, Any]) -> int:
+    """Candidates with a committed verdict, as `/status` has them."""
+    counts = status.get("counts", {})
+    return int(sum(counts.get(name, 0) for name in ("prune", "review", "pass_")))
+
+
 def _overrides(bootstrap_servers: str, bundle: Path, name: str, own: Sequence[str]) -> list[str]:
     return [
         f"bundle={bundle}",
@@ -151,11 +175,6 @@ def _overrides(bootstrap_servers: str, bundle: Path, name: str, own: Sequence[st
         "http.port=0",
         *own,
     ]
-
-
-def _scored(status: dict[str, Any]) -> int:
-    counts = status.get("counts", {})
-    return int(sum(counts.get(name, 0) for name in ("prune", "review", "pass_")))
 
 
 def _mb(pid: int | None) -> float:

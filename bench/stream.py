@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import statistics
 import sys
 import threading
@@ -20,14 +19,13 @@ from typing import Any
 
 import numpy as np
 import orjson
-import pyarrow as pa
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaConsumer
 from rich.console import Console
 from rich.table import Table
 
 from actors.learn.catalogue import Split, generate
 from actors.learn.train import build_demo_bundle
-from bench import bare, machine, rig
+from bench import bare, load, machine, rig
 from pipeline.kafka.embedded import EmbeddedKafka
 from pipeline.kafka.jars import cache_folder
 from pipeline.settings import Settings
@@ -36,8 +34,6 @@ RESULT = Path(__file__).parent / "results" / "stream.json"
 TRIVIAL = ("pool.preparer=bench.trivial:TrivialPreparer", "pool.scorer=bench.trivial:TrivialScorer")
 REPLICAS = 2
 """Of one thread each: on two cores they do more than one of two threads."""
-BATCH_ROWS = 256
-ARROW = [("content-type", b"application/vnd.apache.arrow.stream")]
 AIMS = {
     "end_to_end_ratio": ">= 0.90",
     "json_rows_per_s": ">= 30000",
@@ -72,13 +68,9 @@ class Bench:
         """
         n = self._n(6000)
         items = generate(seed=11, n=n, split=Split.HELD_OUT)
-        values = [
-            orjson.dumps({"candidate_id": item.candidate_id, "query": item.query, "document": item.document})
-            for item in items
-        ]
         pool = [f"pool.{bound}_replicas={REPLICAS}" for bound in ("min", "max")]
         found = self._settings("end-to-end", *pool)
-        self._send(found, values)
+        load.send(found, load.messages(items))
         before = bare.rate(self._bundle, items[::2], replicas=REPLICAS, threads=1)
         with rig.running(found) as gate:
             samples = gate.until(scored=n)
@@ -90,7 +82,7 @@ class Bench:
         """Rows per second of JSON messages, one candidate each; and what memory grows by."""
         n = self._n(600_000)
         found = self._settings("json", *TRIVIAL)
-        self._send(found, (_candidate(i) for i in range(n)))
+        load.send(found, map(load.candidate, range(n)))
         with rig.running(found) as gate:
             samples = gate.until(scored=n)
         return {
@@ -102,9 +94,9 @@ class Bench:
 
     def batch_messages(self) -> dict[str, float]:
         """Rows per second of batch messages of 256 candidates."""
-        n = self._n(4_000_000) // BATCH_ROWS * BATCH_ROWS
+        n = self._n(4_000_000) // load.BATCH_ROWS * load.BATCH_ROWS
         found = self._settings("batch", *TRIVIAL, "claims.max_offsets=256")
-        self._send(found, _batches(n), ARROW)
+        load.send(found, load.batches(n), load.ARROW)
         with rig.running(found) as gate:
             samples = gate.until(scored=n)
         return {"batch_rows_per_s": rig.rate(samples)}
@@ -113,10 +105,10 @@ class Bench:
         """From produce to a verdict that a read_committed reader has, at 20 messages a second; and the start."""
         n, per_s = self._n(1200), 20.0
         found = self._settings("trickle", *TRIVIAL)
-        self._send(found, [_candidate(0)])
+        load.send(found, [load.candidate(0)])
         with rig.running(found) as gate:
             first = gate.until(scored=1)[0].at - gate.started_at
-            sender = threading.Thread(target=self._send, args=(found, _paced(_stamped(n), per_s)))
+            sender = threading.Thread(target=load.send, args=(found, _paced(_stamped(n), per_s)))
             sender.start()
             latencies = np.array(self._received(found, n))
             sender.join()
@@ -149,11 +141,7 @@ class Bench:
         """The pause when an execution is replaced under load, the real model in it."""
         found = self._settings("rotation", "execution.max_blocks=30", "claims.max_offsets=20")
         items = generate(seed=12, n=self._n(1500), split=Split.HELD_OUT)
-        values = [
-            orjson.dumps({"candidate_id": item.candidate_id, "query": item.query, "document": item.document})
-            for item in items
-        ]
-        self._send(found, values)
+        load.send(found, load.messages(items))
         with rig.running(found) as gate:
             gate.until(scored=len(items))
             return {"rotation_pause_s": gate.mean("sluice_rotation_pause_seconds")}
@@ -163,14 +151,6 @@ class Bench:
 
     def _settings(self, name: str, *overrides: str) -> Settings:
         return rig.settings(self._bootstrap, self._bundle, name, *overrides)
-
-    def _send(
-        self, found: Settings, values: Iterable[bytes], headers: list[tuple[str, bytes]] | None = None
-    ) -> None:
-        with KafkaProducer(bootstrap_servers=self._bootstrap, linger_ms=5, batch_size=1 << 18) as producer:
-            for i, value in enumerate(values):
-                producer.send(found.topics.input, value, headers=headers, partition=i % 4)
-            producer.flush()
 
 
 def main() -> None:
@@ -192,7 +172,7 @@ def main() -> None:
             figures |= getattr(bench, name)()
     _show(figures)
     if arguments.scale >= 1:
-        _record(figures)
+        machine.record(RESULT, figures)
 
 
 def _show(figures: dict[str, Any]) -> None:
@@ -204,48 +184,10 @@ def _show(figures: dict[str, Any]) -> None:
     Console().print(table)
 
 
-def _record(figures: dict[str, Any]) -> None:
-    """Write what was measured; figures of scenarios that did not run stay, under their own commits."""
-    known = json.loads(RESULT.read_text()) if RESULT.exists() else {"commits": {}}
-    conditions = machine.described()
-    for name, value in figures.items():
-        known[name] = round(value, 3)
-        known["commits"][name] = conditions["commit"]
-    known["machine"] = conditions
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(known, indent=2) + "\n")
-
-
-def _candidate(i: int) -> bytes:
-    query = f"waterproof hiking boots for men, size {38 + i % 8}"
-    document = {
-        "title": f"Trail boot {i}, leather, lace-up, brown",
-        "brand": "Northway",
-        "text": "grip sole " * 4,
-    }
-    return orjson.dumps({"candidate_id": f"candidate-{i}", "query": query, "document": document})
-
-
 def _stamped(n: int) -> Iterator[bytes]:
     """Candidates that carry the time they were made at."""
     for _ in range(n):
         yield orjson.dumps({"candidate_id": f"at-{time.time_ns()}", "query": "boots", "document": "a boot"})
-
-
-def _batches(n: int) -> Iterator[bytes]:
-    for first in range(0, n, BATCH_ROWS):
-        rows = range(first, first + BATCH_ROWS)
-        table = pa.table(
-            {
-                "candidate_id": [f"candidate-{i}" for i in rows],
-                "query": [f"waterproof hiking boots for men, size {38 + i % 8}" for i in rows],
-                "document": [f"Trail boot {i}, leather, lace-up, brown, by Northway" for i in rows],
-            }
-        )
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-        yield sink.getvalue().to_pybytes()
 
 
 def _paced(values: Iterable[bytes], per_s: float) -> Iterator[bytes]:
