@@ -10,7 +10,7 @@ import datetime
 import enum
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +26,13 @@ from actors.learn.labels import Columns, Label, Labels, Pair, Sampling, Source
 from actors.rubric import Rubric
 
 _Choice = TypeVar("_Choice", bound=enum.StrEnum)
+_READERS: Mapping[str, Callable[[Path], pa.Table]] = {
+    ".parquet": pyarrow.parquet.read_table,
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), pyarrow.json.read_json),
+}
+"""By the end of a file's name."""
+_NO_TEXT = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_struct, pa.types.is_map)
+"""Kinds of columns whose values Python would write in its own way: b'kettle', {'en': 'kettle'}."""
 _ROUNDED = 1e-3
 """By how much the probabilities of levels may miss a sum of 1."""
 
@@ -92,7 +99,7 @@ def read_probabilities(paths: Sequence[Path], column: str, labels: Labels) -> ND
     rows = iter(labels.rows)
     for path in paths:
         table = _read(path)
-        _refuse_absent(path, table, [column])
+        _refuse_columns(path, table, [column])
         for number, (value, row) in enumerate(zip(table[column].to_pylist(), rows, strict=False), start=1):
             if value is not None:
                 found[row.pair].append(_probability(value, f"{path}, row {number}", f"column {column}: "))
@@ -114,7 +121,7 @@ def read_pairs(path: Path, columns: Columns) -> tuple[Pair, ...]:
     """
     table = _read(path)
     texts = [*columns.query.values(), *columns.document.values()]
-    _refuse_absent(path, table, texts)
+    _refuse_columns(path, table, texts)
     cluster = columns.cluster if columns.cluster in table.schema.names else None
     named = replace(columns, cluster=cluster, segment=None)
     rows = _rows(table.select(list(dict.fromkeys([*texts, *([cluster] if cluster else [])]))))
@@ -125,32 +132,39 @@ def read_pairs(path: Path, columns: Columns) -> tuple[Pair, ...]:
 
 
 def _read(path: Path) -> pa.Table:
+    if path.suffix not in _READERS:
+        raise DataRefused(str(path), "neither Parquet (.parquet) nor JSON lines (.jsonl)")
+    if not path.is_file():
+        raise DataRefused(str(path), "is a folder; name the files in it" if path.is_dir() else "no such file")
     try:
-        if path.suffix == ".parquet":
-            return pyarrow.parquet.read_table(path)
-        if path.suffix in {".jsonl", ".ndjson", ".json"}:
-            return pyarrow.json.read_json(path)
-    except (OSError, pa.ArrowInvalid) as error:
+        table = _READERS[path.suffix](path)
+        table.validate(full=True)  # texts that are no UTF-8 are found here, and not row by row
+    except (OSError, pa.ArrowException) as error:
         raise DataRefused(str(path), f"cannot be read: {' '.join(str(error).split())}") from error
-    raise DataRefused(str(path), "neither Parquet (.parquet) nor JSON lines (.jsonl)")
+    return table
 
 
 def _refuse_missing(path: Path, table: pa.Table, columns: Columns, rubric: Rubric) -> None:
     opinion = (columns.level, columns.p_severe, *columns.levels.values(), columns.source, columns.annotator)
     single = (*opinion, columns.sampling, columns.adjudicated, columns.cluster, columns.segment, columns.time)
     wanted = [*columns.query.values(), *columns.document.values(), *(name for name in single if name)]
-    _refuse_absent(path, table, wanted)
+    _refuse_columns(path, table, wanted)
     if not (columns.level or columns.p_severe or columns.levels):
         raise DataRefused(str(path), "name a column for level, for p_severe, or one for each of the levels")
     for level in columns.levels:
         _refuse_unknown(level, rubric, f"{path}, columns.levels")
 
 
-def _refuse_absent(path: Path, table: pa.Table, wanted: Sequence[str]) -> None:
+def _refuse_columns(path: Path, table: pa.Table, wanted: Sequence[str]) -> None:
     missing = sorted(set(wanted) - set(table.schema.names))
     if missing:
         there = ", ".join(table.schema.names)
         raise DataRefused(str(path), f"no column {', '.join(missing)}; map it to one of: {there}")
+    for name in sorted(set(wanted)):
+        kind = table.schema.field(name).type
+        if any(is_kind(kind) for is_kind in _NO_TEXT):
+            problem = f"column {name} holds {kind}; write it as text, as numbers, or as a list of texts"
+            raise DataRefused(str(path), problem)
 
 
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
@@ -167,13 +181,14 @@ def _pair(row: Mapping[str, Any], columns: Columns, where: str) -> Pair:
 
 
 def _fields(row: Mapping[str, Any], named: Mapping[str, str]) -> dict[str, str]:
-    """Fields with text; a list of texts is one text."""
+    """Fields with text; a list of texts is one, joined by commas, as in the candidates that a gate is given."""
     found = {}
     for name, column in named.items():
         value = row[column]
-        text = " ".join(map(str, value)) if isinstance(value, list) else "" if _absent(value) else str(value)
-        if text.strip():
-            found[name] = text.strip()
+        texts = value if isinstance(value, list) else [value]
+        text = ", ".join(str(one) for one in texts if not _absent(one)).strip()
+        if text:
+            found[name] = text
     return found
 
 

@@ -11,6 +11,8 @@ from actors.errors import DataRefused
 from actors.learn.labels import Columns, Sampling, Source
 from actors.learn.reading import read_labels, read_pairs, read_probabilities
 from actors.rubric import Rubric
+from pipeline.candidate_files import Columns as CandidateColumns
+from pipeline.candidate_files import row_of
 from tests.learn.label_files import COLUMNS, RUBRIC
 
 
@@ -177,8 +179,46 @@ def test_a_file_that_is_none_is_refused(tmp_path):
         (tmp_path / name).write_text(content)
         with pytest.raises(DataRefused, match=name):
             read_labels([tmp_path / name], COLUMNS, RUBRIC)
-    with pytest.raises(DataRefused, match="cannot be read"):
-        read_labels([tmp_path / "absent.parquet"], COLUMNS, RUBRIC)
+    (tmp_path / "many.parquet").mkdir()
+    for name, said in {"absent.parquet": "no such file", "many.parquet": "a folder; name the files"}.items():
+        with pytest.raises(DataRefused, match=f"{name}: .*{said}"):
+            read_labels([tmp_path / name], COLUMNS, RUBRIC)
+
+
+def test_a_text_that_is_no_utf_8_is_refused_in_one_line(written, tmp_path):
+    """It came up as a traceback, of whichever row was looked at first."""
+    lines = tmp_path / "lines.jsonl"
+    lines.write_bytes(written({}, kind="jsonl")[0].read_bytes().replace(b"kettle", b"\xffettle"))
+    table = pq.read_table(written({})[0])
+    offsets, letters = (pa.py_buffer(content) for content in (b"\0\0\0\0\1\0\0\0", b"\xff"))
+    broken = pa.StringArray.from_buffers(1, offsets, letters)
+    pq.write_table(table.set_column(0, "q", broken), tmp_path / "table.parquet")
+
+    for path in (lines, tmp_path / "table.parquet"):
+        for read in (
+            lambda path: read_labels([path], COLUMNS, RUBRIC),
+            lambda path: read_pairs(path, COLUMNS),
+        ):
+            with pytest.raises(DataRefused, match=f"{path.name}: cannot be read: .*UTF8") as refusal:
+                read(path)
+            assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(("value", "kind"), [(b"Lamp", "binary"), ({"en": "Lamp"}, "struct<en: string>")])
+def test_a_column_that_holds_no_text_is_refused(written, value, kind):
+    """An encoder learned the text "b'Lamp'"."""
+    with pytest.raises(DataRefused, match=f"column t holds {kind}; write it as text"):
+        read_labels(written({"t": value}), COLUMNS, RUBRIC)
+
+
+def test_a_list_of_texts_is_learned_as_it_is_served(written):
+    """Commas were left out, and a null in the list was learned as the word "None"."""
+    brands = ["Acme", None, "Lumo"]
+    found = read_labels(written({"b": brands}, {"q": "lamp", "level": "bad", "b": []}), COLUMNS, RUBRIC).pairs
+    served = row_of({"q": "lamp", "b": brands}, CandidateColumns((), ("q",), ("b", "t")), "here").document
+
+    assert found[0].document["brand"] == served["b"] == "Acme, Lumo"
+    assert found[1].document == {"title": "Steel kettle"}
 
 
 def test_pairs_that_nobody_labelled_are_read_row_by_row_with_the_clusters_that_are_there(written, tmp_path):
