@@ -19,7 +19,7 @@ from typing import Any
 from actors.bundle import Bundle, refuse_existing
 from actors.errors import BundleProblem, DataRefused, TrainingStopped
 from actors.files import file_digest
-from actors.learn.audit import audit, refuse_unless_accepted
+from actors.learn.audit import Audit, audit, refuse_unless_accepted
 from actors.learn.base import check_base
 from actors.learn.distilled import Cost, cost_of, unseen_by
 from actors.learn.draft import Told, code_digest, write_draft
@@ -127,7 +127,9 @@ def train(
             rubric=labels.rubric,
             origin=f"{len(labels.rows):,} labels from {', '.join(data)}",
             data=data,
-            training=fitted.to_json() | learned_by | {"accepted": [*let_pass]},
+            training=fitted.to_json()
+            | learned_by
+            | {"agreement": _agreement(found), "accepted": [*let_pass]},
         )
         shutil.rmtree(states / "draft", ignore_errors=True)
         draft = write_draft(states / "draft", states / _MODEL_FOLDER, told)
@@ -213,6 +215,12 @@ def _learned_by(plan: Plan) -> dict[str, Any]:
         "teacher": teacher,
         "augmentation": asdict(plan.augment),
     }
+
+
+def _agreement(found: Audit) -> dict[str, Any]:
+    """How far people agree, without their names: a bundle goes to others."""
+    told = found.agreement.to_json()
+    return {name: value for name, value in told.items() if name != "cohen_kappa"}
 
 
 def _digest(path: Path) -> str:

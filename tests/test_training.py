@@ -98,6 +98,12 @@ def test_a_bundle_says_by_what_it_was_made_and_the_page_about_its_format_names_i
     assert told["recipe"] == asdict(given.recipe)
     assert (told["teacher"]["kind"], told["teacher"]["source"]) == ("none", None)
     assert told["augmentation"] == asdict(given.augment)
+    assert told["agreement"] == {
+        "krippendorff_alpha": 1.0,
+        "pairs_labelled_twice": 240,
+        "conflicts": 0,
+        "pairs_of_one_person": 0,
+    }
     table = page.split("| name in `training` |", 1)[1].split("\n\n", 1)[0]
     heads = [name for line in table.splitlines() for name in re.findall(r"`(\w+)`", line.split(" | ")[0])]
     assert sorted(heads) == sorted(told)

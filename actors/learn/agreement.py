@@ -47,6 +47,9 @@ class Agreement:
     conflicts: tuple[int, ...]
     """Pairs of which one person says severe and another not, unless one of them settled it: places in
     `Labels.pairs`, ascending."""
+    n_alone: int
+    """Pairs of which one person alone has spoken, and that nobody settled since: what rests on them rests on that
+    person's word."""
 
     @property
     def near_chance(self) -> bool:
@@ -60,6 +63,7 @@ class Agreement:
             "pairs_labelled_twice": self.n_pairs,
             "cohen_kappa": dict(self.kappa),
             "conflicts": len(self.conflicts),
+            "pairs_of_one_person": self.n_alone,
         }
 
 
@@ -115,7 +119,13 @@ def among_people(labels: Labels) -> Agreement:
         if pair not in settled and len({level in severe for level in levels.values()}) > 1
     )
     n_levels = len(labels.rubric.levels)
-    return Agreement(_alpha(many, n_levels), len(many), _kappas(many, n_levels), tuple(conflicts))
+    return Agreement(
+        alpha=_alpha(many, n_levels),
+        n_pairs=len(many),
+        kappa=_kappas(many, n_levels),
+        conflicts=tuple(conflicts),
+        n_alone=len(_alone(labels) - settled),
+    )
 
 
 def compare_judges(sample: Sample) -> tuple[Judge, ...]:
@@ -182,6 +192,15 @@ def _by_pair(labels: Labels) -> dict[int, dict[str, int]]:
         if level is not None:
             said.setdefault(row.pair, {})[row.annotator] = step[level]
     return said
+
+
+def _alone(labels: Labels) -> set[int]:
+    """Pairs with one opinion; people without a name count as many."""
+    who: dict[int, set[str | int]] = {}
+    for place, row in enumerate(labels.rows):
+        if row.source is Source.HUMAN:
+            who.setdefault(row.pair, set()).add(row.annotator or place)
+    return {pair for pair, names in who.items() if len(names) == 1}
 
 
 def _by_level(rows: Sequence[Label], severe: Mapping[int, bool], sample: Sample) -> dict[str, Estimate]:

@@ -190,6 +190,11 @@ def refuse_unless_accepted(audit: Audit, accepted: Collection[str] = ()) -> None
 def _about_people(agreement: Agreement, repeats: Repeats) -> Iterable[str]:
     if not agreement.n_pairs:
         yield "no pair was labelled by two people: how far people agree is not known"
+    if agreement.n_alone:
+        yield (
+            f"{agreement.n_alone} pairs rest on the word of one person: a promise that is proven on such is one "
+            "about that word (labels.columns.adjudicated marks what was settled)"
+        )
     if repeats.labels:
         yield (
             f"{repeats.labels} labels are of a pair that the same person or judge has labelled before, or of "

@@ -7,7 +7,6 @@ stand apart from what is promised; and that a bundle which promises nothing says
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,25 +16,19 @@ from actors.bundle import PLOT_FILES
 from actors.learn.bootstrap import ENOUGH_CLUSTERS, LEVEL, Estimate
 from actors.learn.evaluate import TITLES
 from actors.learn.front_matter import front_matter
-from actors.learn.roles import Role
+from actors.learn.made_of import describe_labels, describe_origin, describe_student, describe_training
+from actors.learn.markdown import code, plain, table
+from actors.lexical import NAMES
 from actors.manifest import Manifest
+from actors.prior import PRIOR_FILE
 
 AGAINST_PARENT = "against_parent"
 """Of the metrics: what `learn.optimise.Likeness` says."""
-_PURPOSE = {
-    Role.TRAIN: "the encoder learned from it",
-    Role.DEV: "early stop, choice of the recipe",
-    Role.MAP: "the calibration map was fitted on it",
-    Role.THRESHOLD: "the thresholds were tested on it",
-    Role.TEST: "it judged the bundle, and nothing else",
-}
 _CAPTIONS = (
     "Found against stated probability, equally many pairs to a point: right on the diagonal.",
     "Logits of severe pairs and of others, with the thresholds.",
     "Precision of prune, capped, against the share pruned, if the threshold were moved: an estimate.",
 )
-_MARKS = re.compile(r"([\\`*_\[\]<>|])")
-_MOST_JUDGES = 5
 _BY_SEGMENT = ("auc", "share_prune", "precision_capped", "severe_pass")
 
 
@@ -43,7 +36,7 @@ def card(manifest: Manifest, *, base_model: str | None = None, drawn_on: str | N
     """Write the README of a bundle.
 
     Args:
-        manifest: The bundle's; only `files` may be missing.
+        manifest: The bundle's; of `files` it matters only whether the prior is there.
         base_model: Hub id of the encoder that was fine-tuned, where it is known.
         drawn_on: Which pairs the plots beside it show; None where there are none.
 
@@ -52,21 +45,21 @@ def card(manifest: Manifest, *, base_model: str | None = None, drawn_on: str | N
     """
     sections = (
         front_matter(manifest, base_model),
-        f"# {_plain(manifest.name)}\n\n"
+        f"# {plain(manifest.name)}\n\n"
         "A cross-encoder that reads a query and a document together and gives one number: how likely the pair is "
         "a severe violation. It was made to act in a gate that prunes, reviews or passes candidates.",
         _promise(manifest),
         _meaning(manifest),
         _use(manifest),
-        _labels(manifest),
-        _training(manifest.metrics.get("training", {})),
-        _student(manifest.metrics.get("against_teacher", {})),
+        describe_labels(manifest),
+        describe_training(manifest.metrics.get("training", {})),
+        describe_student(manifest.metrics.get("against_teacher", {})),
         _likeness(manifest),
         _measured(manifest.metrics),
         _calibration(manifest),
         _segments(manifest.metrics),
         _plots(drawn_on),
-        _provenance(manifest),
+        describe_origin(manifest),
     )
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -90,7 +83,7 @@ def _promise(manifest: Manifest) -> str:
     if policy.guarantee is None and "clusters_needed" in evidence:
         said += _lacking(evidence)
     return (
-        f"{said}\n\nThe thresholds rest on this: {_plain(policy.rests_on)}.\n\n"
+        f"{said}\n\nThe thresholds rest on this: {plain(policy.rests_on)}.\n\n"
         f"{_thresholds(manifest)}{_severe(manifest.metrics)}"
     )
 
@@ -138,14 +131,13 @@ def _thresholds(manifest: Manifest) -> str:
         )
         for action, threshold in (("prune", policy.prune), ("review", policy.review), ("pass", -math.inf))
     ]
-    return _table(("action", "logit from", "relevance at most", "expected share of traffic"), rows)
+    return table(("action", "logit from", "relevance at most", "expected share of traffic"), rows)
 
 
 def _meaning(manifest: Manifest) -> str:
     rubric = manifest.rubric
     levels = ", ".join(
-        f"**{_plain(level)}** (severe)" if level in rubric.severe else _plain(level)
-        for level in rubric.levels
+        f"**{plain(level)}** (severe)" if level in rubric.severe else plain(level) for level in rubric.levels
     )
     return (
         "## What the score means\n\n"
@@ -154,7 +146,16 @@ def _meaning(manifest: Manifest) -> str:
         f"read. Levels of the labels: {levels}.\n\n"
         f"The encoder reads at most {manifest.max_tokens} tokens of a pair: query fields "
         f"{_fields(part.field for part in manifest.template.query)}; document fields "
-        f"{_fields(part.field for part in manifest.template.document)}."
+        f"{_fields(part.field for part in manifest.template.document)}. {_prior(manifest)}"
+    )
+
+
+def _prior(manifest: Manifest) -> str:
+    if PRIOR_FILE not in manifest.files:
+        return "Its logit is the score: nothing is added to it."
+    return (
+        "To its logit is added what the words of the whole pair say: which of the query's are in the document, "
+        f"and brands, numbers and exclusions (`{PRIOR_FILE}`, a sum over {len(NAMES)} features)."
     )
 
 
@@ -167,64 +168,6 @@ def _use(manifest: Manifest) -> str:
         "- Not for other languages, catalogues, fields or levels than those it was measured on, and not for "
         "judgements about people.\n"
         "- Not with thresholds of another bundle, and not in another numeric precision: both move the logits."
-    )
-
-
-def _labels(manifest: Manifest) -> str:
-    said = f"## Labels\n\n{_plain(manifest.origin)}."
-    counts = [
-        (_plain(role), f"{count.n_pairs:,}", f"{count.n_severe:,}", f"{count.n_clusters:,}", _purpose(role))
-        for role, count in manifest.roles.items()
-        if count.n_pairs
-    ]
-    if counts:
-        said += "\n\nRoles are disjoint by cluster of alike queries.\n\n"
-        said += _table(("role", "pairs", "severe", "clusters", "what for"), counts)
-    if manifest.data:
-        said += "\n\n" + _table(
-            ("file", "digest"), [(_plain(name), _code(of)) for name, of in manifest.data.items()]
-        )
-    return said
-
-
-def _training(told: Mapping[str, Any]) -> str:
-    """What `learn.fit.Fitted` says, by what recipe, and the problems of the labels that somebody let pass."""
-    if not told:
-        return ""
-    sources = [(f"labels: {source}", f"{n:,}") for source, n in told.get("labelled_pairs", {}).items()]
-    others = [
-        (what, f"{told[name]:,}")
-        for name, what in (("made_pairs", "made from them"), ("imitated_pairs", "scored by the teacher"))
-        if name in told
-    ]
-    said = "## Training\n\n" + _table(("pairs learned from", "how many"), [*sources, *others])
-    if "recipe" in told:
-        base = told["base"] if isinstance(told["base"], str) else ", ".join(told["base"].values())
-        said += (
-            f"\n\nBase: {_code(base)}; teacher: {told['teacher']['kind']}; recipe, teacher and augmentation in "
-            "full are in `sluice.json`, under `metrics.training`."
-        )
-    left_out = [name or "one without a name" for name in told.get("judges_left_out", {})]
-    if left_out:
-        names = ", ".join(left_out[:_MOST_JUDGES])
-        more = f" and {len(left_out) - _MOST_JUDGES} more" if left_out[_MOST_JUDGES:] else ""
-        said += f"\n\nJudges that could not be held against people, and were left out: {_plain(names)}{more}."
-    if told.get("accepted"):
-        kinds = ", ".join(told["accepted"])
-        said += f"\n\n**Problems of the labels that somebody let pass: {_plain(kinds)}.**"
-    return said
-
-
-def _student(told: Mapping[str, Any]) -> str:
-    """What `learn.distilled.Cost` says."""
-    if not told:
-        return ""
-    rows = [(TITLES.get(name, name), _shown(found)) for name, found in told["differences"].items()]
-    return (
-        "## What distillation cost\n\n"
-        f"{told['parameters']:,} parameters of the teacher's {told['parameters_of_teacher']:,}; teacher "
-        f"{_code(told['teacher'])}. This bundle's figures less the teacher's, on {told['n_pairs']:,} equal "
-        "pairs:\n\n" + _table(("what", "difference [interval]"), rows)
     )
 
 
@@ -260,7 +203,7 @@ def _measured(metrics: Mapping[str, Any]) -> str:
             if acted
             else "Measured before these thresholds were set: what depends on them is left out.\n\n"
         )
-        + _table(("what", "value [interval]"), rows)
+        + table(("what", "value [interval]"), rows)
     )
 
 
@@ -278,7 +221,7 @@ def _calibration(manifest: Manifest) -> str:
     kind = manifest.calibration.to_json()["kind"]
     return (
         f"## Calibration\n\nThe map is of the kind {kind}. A slope of 1 and an intercept of 0 are right; with a "
-        "slope below 1 the probabilities are too extreme.\n\n" + _table(("what", "value [interval]"), rows)
+        "slope below 1 the probabilities are too extreme.\n\n" + table(("what", "value [interval]"), rows)
     )
 
 
@@ -288,7 +231,7 @@ def _segments(metrics: Mapping[str, Any]) -> str:
         return ""
     rows = [
         (
-            _plain(name) or "(none)",
+            plain(name) or "(none)",
             f"{part['n_pairs']:,}",
             f"{part['n_severe']:,}",
             f"{part['n_clusters']:,}",
@@ -299,8 +242,8 @@ def _segments(metrics: Mapping[str, Any]) -> str:
         for name, part in parts.items()
     ]
     heads = ("segment", "pairs", "severe", "clusters", *(TITLES[figure] for figure in _BY_SEGMENT))
-    table = _table((*heads, TITLES["brier"], TITLES["calibration_slope"]), rows)
-    return f"## By segment\n\nDescribed, not promised.\n\n{table}"
+    shown = table((*heads, TITLES["brier"], TITLES["calibration_slope"]), rows)
+    return f"## By segment\n\nDescribed, not promised.\n\n{shown}"
 
 
 def _plots(drawn_on: str | None) -> str:
@@ -312,31 +255,10 @@ def _plots(drawn_on: str | None) -> str:
     return f"## Plots\n\nDrawn on {drawn_on}.\n\n{shown}"
 
 
-def _provenance(manifest: Manifest) -> str:
-    quantiles = manifest.reference.quantiles
-    last = len(quantiles) - 1
-    marks = ", ".join(
-        f"{share}%: {quantiles[round(share / 100 * last)]:.3f}" for share in (1, 10, 50, 90, 99)
-    )
-    lines = [
-        "## Where it comes from, and how to check it",
-        f"- Reference distribution of logits, for drift: {manifest.reference.n:,} pairs; {marks}.",
-        f"- Code that learned: `{manifest.code}`." if manifest.code else "",
-        f"- Parent: `{manifest.parent}`, whose weights it shares." if manifest.parent else "",
-        "- `sluice bundle verify FOLDER` checks every file against `sluice.json` and prints the digest that "
-        "verdicts name. Weights are safetensors; no code in the folder is ever run.",
-    ]
-    return lines[0] + "\n\n" + "\n".join(line for line in lines[1:] if line)
-
-
 def _approximate(metrics: Mapping[str, Any]) -> str:
     if not metrics["approximate"]:
         return ""
     return f", all approximate (~), as there are fewer than {ENOUGH_CLUSTERS} clusters"
-
-
-def _purpose(role: str) -> str:
-    return _PURPOSE.get(Role(role), "") if role in set(Role) else ""
 
 
 def _shown(found: Mapping[str, Any] | None) -> str:
@@ -348,19 +270,4 @@ def _number(threshold: float) -> str:
 
 
 def _fields(names: Iterable[str]) -> str:
-    return ", ".join(map(_code, names))
-
-
-def _plain(text: str) -> str:
-    """A text that cannot end its line or its cell, and that is shown as it is: no link, picture or mark-up."""
-    return _MARKS.sub(r"\\\1", " ".join(text.split()))
-
-
-def _code(text: str) -> str:
-    """A text as code, which cannot end it or its cell."""
-    return "`" + " ".join(text.split()).replace("`", "'").replace("|", "\\|") + "`"
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join("| " + " | ".join(" ".join(cell.split()) for cell in line) + " |" for line in lines)
+    return ", ".join(map(code, names))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from rich.text import Text
 
 from actors.bundle import Bundle
 from actors.errors import DataRefused
+from actors.learn.labels import Sampling
 from pipeline.bundles import local_bundle
 from pipeline.commands.options import (
     Config,
@@ -32,7 +33,7 @@ from pipeline.errors import DataUnusable
 if TYPE_CHECKING:
     from actors.learn.audit import Audit
     from actors.learn.balance import Part
-    from actors.learn.labels import Labels
+    from actors.learn.labels import Columns, Labels
     from actors.learn.listing import Listed
     from actors.learn.sample import Sample
     from pipeline.learn_settings import LearnSettings
@@ -94,7 +95,7 @@ def audit(
         p_severe=None if probabilities is None else read_probabilities(paths, probabilities, labels),
         source=source,
     ).accepting(accepted)
-    found = replace(found, notes=(*why_no_roles, *found.notes))
+    found = replace(found, notes=(*why_no_roles, *_taken_on_trust(settings.labels.columns), *found.notes))
     if html is not None:
         _write(html, page(found))
     if as_json:
@@ -125,6 +126,14 @@ def _sample(labels: Labels, settings: LearnSettings, source: str) -> tuple[Sampl
         # Raised again, where it is about the texts.
         said = f"all pairs are looked at as those of train, or as known: {refusal.problem}"
         return draw(shares={Role.TRAIN: 1.0}), (said,)
+
+
+def _taken_on_trust(columns: Columns) -> Iterator[str]:
+    if columns.sampling is None and columns.default_sampling is Sampling.RANDOM:
+        yield (
+            "no column says how the pairs were chosen (labels.columns.sampling): that all are of a probability "
+            "sample, on which a promise can rest, is taken on trust"
+        )
 
 
 def _write(path: Path, text: str) -> None:
@@ -176,6 +185,7 @@ def _counts(found: Audit) -> Table:
         "pairs per cluster": f"{sizes.min():,} to {sizes.max():,}, {sizes.mean():.1f} on average",
         "Krippendorff's alpha": alpha,
         "Cohen's kappa": f"{min(kappas):.3f} to {max(kappas):.3f}" if kappas else "none",
+        "pairs of one person's word": f"{people.n_alone:,}",
         "pairs with equal texts": f"{found.repeats.same.n:,} groups",
         "pairs that are alike": f"{found.repeats.near.n:,} groups",
         "documents in several roles": f"{found.leakage.documents.n:,}",

@@ -64,6 +64,15 @@ def test_sound_labels_are_shown_and_end_with_zero(written):
     assert set(found["by_segment"]) == {"even", "odd"}
 
 
+def test_that_labels_are_of_a_probability_sample_is_taken_on_trust_where_no_column_says_so(written):
+    of = pairs()
+    path = written(of, by_people(of, "ann", "bob"))
+    unsaid = run(path, settings=[one for one in SETTINGS if "sampling" not in one]).stdout
+
+    assert "note: no column says how the pairs were chosen (labels.columns.sampling)" in unsaid
+    assert "on trust" not in run(path).stdout
+
+
 def test_a_problem_ends_with_one_and_says_what_to_do(written):
     of = pairs()
     path = written(of, by_people(of[:300]) + by_judge(of)[290:])

@@ -129,6 +129,22 @@ def test_a_conflict_that_was_settled_is_none():
     assert among_people(labels(*rows, label(0, "bad", "c", adjudicated=True))).conflicts == ()
 
 
+def test_a_pair_that_one_person_alone_has_labelled_is_counted_unless_somebody_settled_it():
+    rows = [
+        label(0, "good"),
+        label(0, "bad"),  # the same person again
+        label(1, "good"),
+        label(1, "good", "b"),
+        label(2, "good", ""),
+        label(2, "good", ""),  # nobody knows who: they may be two
+        label(3, "bad", adjudicated=True),
+        label(4, "good", "gpt", Source.JUDGE),
+    ]
+    found = among_people(labels(*rows))
+
+    assert found.n_alone == found.to_json()["pairs_of_one_person"] == 1
+
+
 def test_judges_do_not_count_as_people():
     found = among_people(labels(label(0, "good"), label(0, "bad", "gpt", Source.JUDGE)))
 

@@ -66,7 +66,8 @@ def test_what_is_no_problem_is_noted():
     found = audited(of, *rows)
 
     assert found.notes[0].startswith("no pair was labelled by two people")
-    assert found.notes[1].startswith("2 labels are of a pair")
+    assert found.notes[1].startswith("360 pairs rest on the word of one person")
+    assert found.notes[2].startswith("2 labels are of a pair")
     assert "levels that nobody used: odd" in found.notes
 
 

@@ -5,8 +5,8 @@ import re
 from dataclasses import replace
 
 from actors.learn.card import card
-from actors.manifest import RoleCount
 from actors.policy import Policy
+from actors.prior import PRIOR_FILE
 from tests.learn.measured import MANIFEST, MEASURED, PROMISED
 
 
@@ -65,14 +65,6 @@ def test_what_becomes_of_the_severe_is_said_beside_the_promise():
     assert "passes unseen" not in card(replace(MANIFEST, metrics={}))
 
 
-def test_a_role_that_nobody_had_is_not_told_of():
-    """A role without a pair was said to have stopped a training early."""
-    text = card(replace(MANIFEST, roles=dict(MANIFEST.roles) | {"dev": RoleCount(0, 0, 0)}))
-
-    assert "| train |" in text
-    assert "| dev |" not in text
-
-
 def test_what_strangers_named_is_no_mark_up():
     """Segments come from the labels: one that was a picture was fetched by whoever read the card."""
     evil = "![x](http://example.org/y.png) <b>`"
@@ -112,27 +104,12 @@ def test_plots_are_linked_where_there_are_some():
     assert "Drawn on the pairs of the role test." in text
 
 
-def test_what_was_learned_from_and_what_distillation_cost_is_in_it():
-    training = {"labelled_pairs": {"human": 2191, "judge": 900}, "made_pairs": 14_000, "imitated_pairs": 0}
-    cost = {
-        "teacher": "sha256:345",
-        "parameters": 22_000_000,
-        "parameters_of_teacher": 110_000_000,
-        "n_pairs": 200,
-        "differences": {"auc": MEASURED.figures["auc"].to_json() | {"p": 0.2}},
-    }
-    how = {"base": "owner/encoder", "recipe": {"epochs": 1}, "teacher": {"kind": "features"}}
-    judges = {"judges_left_out": {"gpt | 4": "too few", **{f"call {i}": "too few" for i in range(9)}}}
-    more = {"training": training | how | judges | {"accepted": ["leakage"]}, "against_teacher": cost}
-    text = card(replace(MANIFEST, metrics=MEASURED.to_json() | more))
+def test_a_prior_is_told_of_where_one_is_served():
+    text = card(replace(MANIFEST, files={PRIOR_FILE: "sha256:abc"}))
 
-    assert "| labels: judge | 900 |" in text
-    assert "| made from them | 14,000 |" in text
-    assert "**Problems of the labels that somebody let pass: leakage.**" in text
-    assert "Base: `owner/encoder`; teacher: features; recipe" in text
-    assert "were left out: gpt \\| 4, call 0, call 1, call 2, call 3 and 5 more." in text
-    assert "22,000,000 parameters of the teacher's 110,000,000" in text
-    assert "let pass" not in card(replace(MANIFEST, metrics={"training": training}))
+    assert "what the words of the whole pair say" in text
+    assert "(`prior.json`, a sum over 16 features)" in text
+    assert "nothing is added to it" in card(MANIFEST)
 
 
 def test_a_name_cannot_break_a_table():
