@@ -15,6 +15,7 @@ from functools import partial
 
 from actors.bundle import Bundle
 from pipeline import link
+from pipeline.arrivals import Arrivals
 from pipeline.brake import Brake
 from pipeline.bundles import pin
 from pipeline.doors import Doors
@@ -75,6 +76,7 @@ class Keeper:
         self._metrics = Metrics()
         self._view = View(self._metrics, stands_still_s=longest_turn_s(settings))
         self._planner = Planner(_bounds(settings))
+        self._arrivals = Arrivals(settings.claims.drain_s)
         # A gate that only observes trips nothing, or its day one would end with the brake on.
         max_share = gate.max_prune_share if gate.enforce else 1.0
         self._brake = Brake(max_share=max_share, window=gate.brake_window)
@@ -85,6 +87,7 @@ class Keeper:
         self._assignment: Assignment | None = None
         self._ledger = Ledger(0, {})
         self._ends: Mapping[TopicPartition, Ends] = {}
+        self._coming = 0
         self._looked_at = self._read_again_at = time.monotonic()
         self._ready: list[Settled] = []
         self._ready_since = 0.0
@@ -184,15 +187,15 @@ class Keeper:
         if now - self._looked_at >= (LOOK_WHEN_FULL_EVERY_S if full else LOOK_EVERY_S):
             self._looked_at = now
             self._ends = session.member.end_offsets()
+            self._coming = self._arrivals.look(self._readable)
             self._record()
         # In the middle of a rebalance it waits: what is to be lifted is read with the next assignment.
         if self._assignment is not None and not self._assignment.revoked and self._view.take_lift():
             self._lift()
-        stopping = self._stop_by is not None
         if not self._supervisor.takes_claims or now < self._read_again_at:
             return
-        ends = {} if stopping else {source: ends.last_stable for source, ends in self._ends.items()}
-        self._supervisor.hand(self._planner.plan(self._ledger, ends, self._mode))
+        ends = self._readable if self._stop_by is None else {}
+        self._supervisor.hand(self._planner.plan(self._ledger, ends, self._mode, coming=self._coming))
 
     def _collect(self) -> None:
         """Book what came back; release what is complete."""
@@ -362,6 +365,11 @@ class Keeper:
             "%s: retention deleted %d offsets unread; they are counted, and passed over", claim, settled.lost
         )
 
+    @property
+    def _readable(self) -> dict[TopicPartition, int]:
+        """How far each partition can be read, by the latest look."""
+        return {source: ends.last_stable for source, ends in self._ends.items()}
+
     def _lag(self) -> int:
         """Offsets that can be read and are not cut yet."""
         ledger = self._ledger
@@ -433,7 +441,10 @@ def _bounds(settings: Settings) -> Bounds:
         max_offsets=claims.max_offsets,
         min_offsets=claims.min_offsets,
         target_s=claims.target_s,
-        max_claims=claims.in_flight_per_replica * settings.pool.max_replicas,
+        claims_per_replica=claims.in_flight_per_replica,
+        min_replicas=settings.pool.min_replicas,
+        max_replicas=settings.pool.max_replicas,
+        drain_s=claims.drain_s,
         max_bytes=claims.in_flight_bytes,
     )
 

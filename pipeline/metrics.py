@@ -79,6 +79,11 @@ class Metrics:
             partition,
             registry=registry,
         )
+        self._drain = Gauge(
+            "sluice_drain_seconds",
+            "How long the lag takes at the present rate; +Inf while none of it is committed.",
+            registry=registry,
+        )
         self._in_flight = Gauge(
             "sluice_in_flight_claims", "Claims handed out and not yet committed.", registry=registry
         )
@@ -161,6 +166,10 @@ class Metrics:
                 label = source.topic, str(source.partition)
                 self._lag.labels(*label).set(max(0, ends[source].high_watermark - position))
                 self._lag_stable.labels(*label).set(max(0, ends[source].last_stable - position))
+
+    def set_drain(self, seconds: float) -> None:
+        """Record how long the lag takes at the present rate."""
+        self._drain.set(seconds)
 
     def set_in_flight(self, n_claims: int) -> None:
         """Record how many claims are handed out and not committed."""

@@ -1,10 +1,10 @@
 """Cuts the waiting offsets into claims, and bounds what is in flight. That bound is the backpressure.
 
-Promises: never more claims or estimated bytes in flight than allowed; partitions take turns; claims grow with
-the lag and with the measured speed of a replica, and shrink at a trickle. After an execution failed, what it
-held is handed out again alone, one claim at a time, and halved each time it fails, so that one poisonous
-message is found without touching its neighbours; which of its rows it is, a trial finds. Never reads payload;
-knows neither the broker nor the engine.
+Promises: never more estimated bytes in flight than allowed, nor more claims than it takes to drain the lag in
+time; partitions take turns; claims grow with the lag and with the measured speed of a replica, and shrink at a
+trickle. After an execution failed, what it held is handed out again alone, one claim at a time, and halved each
+time it fails, so that one poisonous message is found without touching its neighbours; which of its rows it is,
+a trial finds. Never reads payload; knows neither the broker nor the engine.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from pipeline.errors import ReplicasKeepDying
 from pipeline.ledger import Ledger
@@ -34,10 +35,23 @@ class Bounds:
     min_offsets: int
     target_s: float
     """Seconds that a replica should work on one claim."""
-    max_claims: int
-    """Claims handed out and not yet committed."""
+    claims_per_replica: int
+    """Claims handed out and not yet committed, for each replica that the lag asks for."""
+    min_replicas: int
+    max_replicas: int
+    drain_s: float
+    """Seconds in which the lag should be drained, beside what comes in meanwhile; fewer ask for more replicas."""
     max_bytes: int
     """Payload bytes handed out and not yet committed, estimated from what came back."""
+
+
+class _Taken(NamedTuple):
+    """What a claim held, and the seconds that it took."""
+
+    offsets: float
+    n_bytes: float
+    prepare_s: float
+    score_s: float
 
 
 class Planner:
@@ -53,22 +67,21 @@ class Planner:
         self._waiting: deque[Claim] = deque()
         self._n_condemned = 0
         self._turn = 0
-        self._seconds_per_offset: float | None = None
-        self._bytes_per_offset = 0.0
+        # Of the latest claims. Their ratios weigh large claims more: a small one is mostly its fixed cost.
+        self._mean: _Taken | None = None
+        self._max_claims = self._most_claims = bounds.claims_per_replica * bounds.min_replicas
 
     def observe(self, settled: Settled) -> None:
         """Learn speed and size from a claim that came back."""
         if settled.counts.scored:
             self._n_condemned = 0
-        if settled.claim.condemned:
-            return  # a trial's speed is not a replica's
-        n_offsets = settled.claim.n_offsets
-        seconds, size = settled.score_s / n_offsets, settled.n_bytes / n_offsets
-        if self._seconds_per_offset is None:
-            self._seconds_per_offset, self._bytes_per_offset = seconds, size
-            return
-        self._seconds_per_offset += SMOOTHING * (seconds - self._seconds_per_offset)
-        self._bytes_per_offset += SMOOTHING * (size - self._bytes_per_offset)
+        if settled.claim.condemned or settled.lost:
+            return  # a trial's speed is not a replica's, and what was lost took none
+        taken = _Taken(settled.claim.n_offsets, settled.n_bytes, settled.prepare_s, settled.score_s)
+        mean = self._mean or taken
+        self._mean = _Taken(*(old + SMOOTHING * (new - old) for old, new in zip(mean, taken, strict=True)))
+        # What small claims took at a trickle says too much of a lag: twofold, and then see what these take.
+        self._most_claims = 2 * self._max_claims
 
     def forget(self) -> None:
         """Drop what was to be handed out again: a new assignment cuts it anew."""
@@ -109,13 +122,16 @@ class Planner:
         waiting = set(self._waiting)
         return [claim for claim in ledger.unfinished() if claim not in waiting]
 
-    def plan(self, ledger: Ledger, ends: Mapping[TopicPartition, int], mode: Mode) -> list[Claim]:
+    def plan(
+        self, ledger: Ledger, ends: Mapping[TopicPartition, int], mode: Mode, *, coming: int = 0
+    ) -> list[Claim]:
         """Cut what may be handed out now, and book it.
 
         Args:
             ledger: The books of the assignment; the claims are entered there.
             ends: End of the readable offsets of each partition (the last stable offset).
             mode: How far the model may act on what is cut now.
+            coming: Offsets that are expected within `drain_s`: as many as came in during the last.
 
         Returns:
             The claims to hand out, in this order.
@@ -124,6 +140,7 @@ class Planner:
             # A suspect is tried alone, the last of them too: beside others its failure would tell nothing.
             alone = ledger.n_out() == len(self._waiting)
             return [self._waiting.popleft()] if alone else []
+        self._max_claims = self._bound(ledger, ends, coming)
         claims = list(self._waiting)
         self._waiting.clear()
         sources = [source for source in ledger.sources if ends.get(source, 0) > ledger.cut_to(source)]
@@ -145,21 +162,38 @@ class Planner:
         return claims
 
     def has_room(self, ledger: Ledger) -> bool:
-        """Whether more may be in flight."""
-        in_flight_bytes = ledger.bytes_back() + ledger.offsets_out() * self._bytes_per_offset
-        return ledger.in_flight() < self._bounds.max_claims and in_flight_bytes < self._bounds.max_bytes
+        """Whether more may be in flight, by the lag that was planned for last."""
+        bytes_per_offset = self._mean.n_bytes / self._mean.offsets if self._mean else 0.0
+        in_flight_bytes = ledger.bytes_back() + ledger.offsets_out() * bytes_per_offset
+        return ledger.in_flight() < self._max_claims and in_flight_bytes < self._bounds.max_bytes
+
+    def _bound(self, ledger: Ledger, ends: Mapping[TopicPartition, int], coming: int) -> int:
+        """Claims that may be in flight: for the replicas that drain the lag in `drain_s`, and what is coming.
+
+        Where Prepare takes longer than they do, it is as many as have to be in work at once.
+        """
+        bounds, mean = self._bounds, self._mean
+        fewest, most = (bounds.claims_per_replica * n for n in (bounds.min_replicas, bounds.max_replicas))
+        if mean is None:
+            return fewest
+        lag = sum(max(0, ends.get(source, 0) - at) for source, at in ledger.committed.items())
+        per_s = (lag + coming) / mean.offsets / bounds.drain_s  # claims like the mean one
+        replicas = math.ceil(per_s * mean.score_s)
+        in_work = math.ceil(per_s * (mean.prepare_s + mean.score_s))
+        wanted = max(bounds.claims_per_replica * replicas, in_work)
+        return max(fewest, min(wanted, self._most_claims, most))
 
     def _size(self, ledger: Ledger, ends: Mapping[TopicPartition, int]) -> int:
         """Offsets in the next claim: a fair part of the lag, within what a replica does in `target_s`."""
-        bounds = self._bounds
+        bounds, mean = self._bounds, self._mean
         lag = sum(max(0, ends.get(source, 0) - ledger.cut_to(source)) for source in ledger.sources)
-        if self._seconds_per_offset is None:
+        if mean is None:
             most = min(FIRST_OFFSETS, bounds.max_offsets)
-        elif self._seconds_per_offset == 0:
+        elif mean.score_s == 0:
             most = bounds.max_offsets
         else:
-            most = int(min(bounds.max_offsets, bounds.target_s / self._seconds_per_offset))
-        share = math.ceil(lag / bounds.max_claims)
+            most = int(min(bounds.max_offsets, bounds.target_s * mean.offsets / mean.score_s))
+        share = math.ceil(lag / self._max_claims)
         return max(1, min(most, max(share, bounds.min_offsets)))
 
 

@@ -5,6 +5,7 @@ Facts are replaced as a whole, never changed, so that a reader sees one moment. 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -46,7 +47,7 @@ class View:
 
         Args:
             facts: JSON-able; `not_ready` says why no verdicts come now, or None; `records` counts the
-                messages settled since the start.
+                messages settled since the start; `lag` those that wait. What follows from them is added here.
         """
         now = self._clock()
         self._samples.append((now, facts["records"]))
@@ -54,7 +55,14 @@ class View:
             self._samples.popleft()
         (began, first), (ended, last) = self._samples[0], self._samples[-1]
         rate = (last - first) / (ended - began) if ended > began else 0.0
-        self._facts = {**facts, "ready": facts["not_ready"] is None, "records_per_s": round(rate, 1)}
+        drain_s = facts["lag"] / rate if rate else math.inf if facts["lag"] else 0.0
+        self._metrics.set_drain(drain_s)
+        self._facts = {
+            **facts,
+            "ready": facts["not_ready"] is None,
+            "records_per_s": round(rate, 1),
+            "drain_s": round(drain_s, 1) if math.isfinite(drain_s) else None,
+        }
 
     def take_lift(self) -> bool:
         """Whether somebody has asked to lift the brake since the last call."""

@@ -232,6 +232,14 @@ def test_while_what_is_ready_lingers_the_loop_waits_and_does_not_spin(bundle: Bu
         assert bench.committed == 0
 
 
+def test_what_came_in_lately_is_counted_and_not_what_was_there_before(bundle: Bundle) -> None:
+    bench = Bench(bundle, end=1_000_000)
+    with bench.open() as session:
+        bench.turn(session, bench.handed)
+        bench.members[0].ends[A] += 500
+        bench.turn(session, lambda: bench.keeper._coming == 500)
+
+
 def test_a_full_transaction_does_not_linger(bundle: Bundle) -> None:
     bench = Bench(bundle, publish={"linger_s": 100, "max_messages": 5})
     with bench.open() as session:

@@ -12,7 +12,18 @@ from pipeline.planner import FIRST_OFFSETS, MAX_CONDEMNED, Bounds, Planner
 from pipeline.records import Claim, Counts, Mode, Settled, TopicPartition
 
 A, B = TopicPartition("in", 0), TopicPartition("in", 1)
-BOUNDS = Bounds(max_offsets=1000, min_offsets=10, target_s=1.0, max_claims=4, max_bytes=1 << 20)
+BOUNDS = Bounds(
+    max_offsets=1000,
+    min_offsets=10,
+    target_s=1.0,
+    claims_per_replica=4,
+    min_replicas=1,
+    max_replicas=1,
+    drain_s=10.0,
+    max_bytes=1 << 20,
+)
+ONE_BY_ONE = replace(BOUNDS, max_offsets=1, min_offsets=1, claims_per_replica=1)
+GROWING = replace(BOUNDS, max_replicas=8)
 
 
 def back(ledger: Ledger, *claims: Claim) -> None:
@@ -39,12 +50,75 @@ def test_partitions_take_turns() -> None:
 def test_what_is_in_flight_is_bounded_until_it_is_committed() -> None:
     ledger, planner = Ledger(1, {A: 0}), Planner(BOUNDS)
     claims = planner.plan(ledger, {A: 10_000}, Mode.ENFORCE)
-    assert len(claims) == BOUNDS.max_claims
+    assert len(claims) == BOUNDS.claims_per_replica
     back(ledger, *claims)
     ledger.release(max_messages=10_000)
     assert planner.plan(ledger, {A: 10_000}, Mode.ENFORCE) == []
     ledger.commit({A: claims[0].end})
     assert len(planner.plan(ledger, {A: 10_000}, Mode.ENFORCE)) == 1
+
+
+def in_flight(planner: Planner, lag: int) -> int:
+    """Claims that are handed out at once for a lag."""
+    return len(planner.plan(Ledger(1, {A: 0}), {A: lag}, Mode.ENFORCE))
+
+
+def taught(
+    bounds: Bounds, *, score_s: float, prepare_s: float = 0.0, n_offsets: int = 100, times: int = 20
+) -> Planner:
+    """A planner that saw claims come back under a lag that asks for all the replicas that there may be."""
+    planner = Planner(bounds)
+    for _ in range(times):
+        claim = Claim(A, 0, n_offsets, 1, Mode.ENFORCE)
+        planner.observe(Settled(claim, b"", Counts(), prepare_s=prepare_s, score_s=score_s))
+        in_flight(planner, 1_000_000)
+    return planner
+
+
+def test_claims_in_flight_are_for_the_replicas_that_drain_the_lag_in_time() -> None:
+    """Any lag grew the pool to its maximum, however soon one replica would have been done with it."""
+    planner = taught(GROWING, score_s=1.0)  # 100 offsets a second: one replica drains 1,000 in time
+    assert [in_flight(planner, lag) for lag in (1_000, 1_010, 4_000, 1_000_000)] == [4, 8, 16, 32]
+
+
+def test_what_is_coming_is_counted_with_the_lag() -> None:
+    """Of a lag alone one had to stand, for the replicas that keep up with a steady load."""
+    planner = taught(GROWING, score_s=1.0)
+    claims = planner.plan(Ledger(1, {A: 0}), {A: 900}, Mode.ENFORCE, coming=2_100)
+    assert len(claims) == 12
+
+
+def test_the_fewest_replicas_are_kept_at_work_whatever_the_lag() -> None:
+    planner = taught(replace(GROWING, min_replicas=3), score_s=1.0)
+    assert in_flight(planner, 1_000) == 12
+
+
+def test_until_a_claim_has_come_back_there_are_claims_for_the_fewest_replicas() -> None:
+    assert in_flight(Planner(GROWING), 1_000_000) == 4
+
+
+def test_the_bound_grows_twofold_at_most_each_time_that_claims_come_back() -> None:
+    """A trickle's claims are mostly fixed cost: what they took made a burst of seconds ask for the whole pool."""
+    planner = taught(GROWING, score_s=0.05, n_offsets=1, times=1)
+    burst = 15_000  # 7.5 s of a replica at 2,000 a second; at the pace of the trickle it would take 750
+    seen = [in_flight(planner, burst), in_flight(planner, burst)]
+    for _ in range(4):
+        planner.observe(Settled(Claim(A, 0, 1000, 1, Mode.ENFORCE), b"", Counts(), score_s=0.5))
+        seen.append(in_flight(planner, burst))
+    assert max(seen) == 8
+    assert seen[-1] == 4
+
+
+def test_where_prepare_takes_longest_it_does_not_wait_for_claims() -> None:
+    planner = taught(GROWING, score_s=0.01, prepare_s=1.0)
+    assert in_flight(planner, 10_000) == 11  # 1,000 s of Prepare and 1 s of replicas, in 10 s
+    assert in_flight(planner, 1_000_000) == 32
+
+
+def test_what_was_lost_teaches_nothing_of_the_speed_of_a_replica() -> None:
+    planner = measured(offsets_per_s=500)
+    planner.observe(Settled(Claim(A, 0, 1_000_000, 1, Mode.ENFORCE), b"", Counts(), lost=1_000_000))
+    assert planner.plan(Ledger(1, {A: 0}), {A: 100_000}, Mode.ENFORCE)[0].n_offsets == 500
 
 
 def test_bytes_in_flight_are_bounded_by_what_came_back_before() -> None:
@@ -256,7 +330,7 @@ def condemn(planner: Planner, ledger: Ledger, ends: dict[TopicPartition, int]) -
 
 def test_rows_that_are_condemned_one_after_the_other_stop_the_gate() -> None:
     """A device that fails at every row had them all rejected, one by one."""
-    ledger, planner = Ledger(1, {A: 0}), Planner(replace(BOUNDS, max_offsets=1, min_offsets=1, max_claims=1))
+    ledger, planner = Ledger(1, {A: 0}), Planner(ONE_BY_ONE)
     for _ in range(MAX_CONDEMNED - 1):
         claim = condemn(planner, ledger, {A: 100})
         back(ledger, claim)
@@ -268,7 +342,7 @@ def test_rows_that_are_condemned_one_after_the_other_stop_the_gate() -> None:
 
 
 def test_a_claim_that_is_scored_between_them_shows_that_it_is_the_rows() -> None:
-    ledger, planner = Ledger(1, {A: 0}), Planner(replace(BOUNDS, max_offsets=1, min_offsets=1, max_claims=1))
+    ledger, planner = Ledger(1, {A: 0}), Planner(ONE_BY_ONE)
     for n in range(3 * MAX_CONDEMNED):
         claim = condemn(planner, ledger, {A: 100})
         back(ledger, claim)
@@ -279,7 +353,7 @@ def test_a_claim_that_is_scored_between_them_shows_that_it_is_the_rows() -> None
 
 
 def test_a_batch_message_of_which_some_rows_were_scored_shows_that_it_is_the_rows() -> None:
-    ledger, planner = Ledger(1, {A: 0}), Planner(replace(BOUNDS, max_offsets=1, min_offsets=1, max_claims=1))
+    ledger, planner = Ledger(1, {A: 0}), Planner(ONE_BY_ONE)
     for _ in range(3 * MAX_CONDEMNED):
         claim = condemn(planner, ledger, {A: 100})
         back(ledger, claim)

@@ -9,13 +9,17 @@ def view(clock: Clock | None = None) -> View:
     return View(Metrics(), stands_still_s=60.0, clock=clock or Clock())
 
 
+def facts(*, not_ready: str | None = None, records: int = 0, lag: int = 0) -> dict[str, object]:
+    return {"not_ready": not_ready, "records": records, "lag": lag}
+
+
 def test_it_is_not_ready_until_it_is_told() -> None:
     shown = view()
     assert shown.not_ready() == "starting"
-    shown.show({"not_ready": None, "records": 0})
+    shown.show(facts())
     assert shown.not_ready() is None
     assert shown.status()["ready"]
-    shown.show({"not_ready": "the pool is not warm", "records": 0})
+    shown.show(facts(not_ready="the pool is not warm"))
     assert shown.not_ready() == "the pool is not warm"
     assert not shown.status()["ready"]
 
@@ -25,9 +29,23 @@ def test_the_rate_is_records_over_the_time_that_they_took() -> None:
     shown = view(clock)
     for second in range(60):
         clock.step(1.0)
-        shown.show({"not_ready": None, "records": 50 * second})
+        shown.show(facts(records=50 * second))
     assert shown.status()["records_per_s"] == 50.0
     assert len(shown._samples) < 20, "memory does not grow with time"
+
+
+def test_the_lag_is_told_as_the_time_that_it_takes_at_that_rate() -> None:
+    clock = Clock()
+    shown = view(clock)
+    shown.show(facts())
+    assert shown.status()["drain_s"] == 0.0, "there is nothing to drain"
+    shown.show(facts(lag=600))
+    assert shown.status()["drain_s"] is None, "nobody can say"
+    assert b"sluice_drain_seconds +Inf" in shown.exposition()
+    clock.step(1.0)
+    shown.show(facts(lag=500, records=100))
+    assert shown.status()["drain_s"] == 5.0
+    assert b"sluice_drain_seconds 5.0" in shown.exposition()
 
 
 def test_a_loop_that_stands_still_is_not_alive() -> None:
@@ -52,7 +70,7 @@ def test_a_lift_that_was_asked_for_is_taken_once() -> None:
 
 def test_what_was_read_does_not_change_with_what_is_shown_later() -> None:
     shown = view()
-    shown.show({"not_ready": None, "records": 1})
+    shown.show(facts(records=1))
     before = shown.status()
-    shown.show({"not_ready": None, "records": 2})
+    shown.show(facts(records=2))
     assert before["records"] == 1

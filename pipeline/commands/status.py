@@ -71,6 +71,10 @@ def _show(report: dict[str, Any], settings: Settings) -> None:
     console.print(
         f"gate: {'ready' if gate['ready'] else 'not ready'}, mode {gate['mode']}, run {gate['run']}"
     )
-    console.print(f"rate: {gate['records_per_s']:,.1f} messages/s, {gate['in_flight']} claims in flight")
+    drain_s = gate["drain_s"]
+    drained = "not drained at that" if drain_s is None else f"its lag is gone in {drain_s:,.0f} s"
+    console.print(
+        f"rate: {gate['records_per_s']:,.1f} messages/s, {drained}, {gate['in_flight']} claims in flight"
+    )
     console.print(f"bundle: {gate['bundle']['digest']}")
     console.print(f"since start: {counts}")

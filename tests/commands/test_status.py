@@ -31,6 +31,16 @@ def test_the_lag_is_reported_and_a_script_can_tell_by_the_exit_code(sets: list[s
     assert partition["lag"] == 0
 
 
+@pytest.mark.parametrize(("drain_s", "told"), [(90.4, "its lag is gone in 90 s"), (None, "not drained")])
+def test_the_lag_is_told_as_the_time_that_the_gate_takes(
+    sets: list[str], monkeypatch: pytest.MonkeyPatch, drain_s: float | None, told: str
+) -> None:
+    gate = {"ready": True, "mode": "enforce", "run": 1, "records_per_s": 50.0, "drain_s": drain_s}
+    gate |= {"in_flight": 8, "bundle": {"digest": "sha256:0"}, "counts": {"pass_": 3}}
+    monkeypatch.setattr("pipeline.doors.ask", lambda host, port: gate)
+    assert told in sluice(sets, "status").stdout
+
+
 def test_a_gate_that_does_not_answer_is_said(sets: list[str]) -> None:
     said = sluice(sets, "status")
     assert said.exit_code == 0
