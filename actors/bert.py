@@ -139,9 +139,8 @@ class BertClassifier:
         hidden = self._embedded(ids, type_ids, self.positions[: ids.shape[1]])
         for layer in self.layers[:-1]:
             hidden = layer(hidden, hidden, attend)
-        first = self.layers[-1](hidden[:, :EVEN_ROWS].contiguous(), hidden, attend)[:, 0]
-        rows = functional.pad(first, (0, 0, 0, -len(first) % EVEN_ROWS))
-        return self.head(torch.tanh(self.pooler(rows)))[: len(first), 0]
+        first = self.layers[-1](hidden[:, :EVEN_ROWS].contiguous(), hidden, attend)
+        return self.head(torch.tanh(self.pooler(first)))[:, 0, 0]
 
     def packed(
         self,

@@ -236,7 +236,7 @@ def _load(
     packs = varlen.fits(config, device=device, products=products)
     classifier: Any
     if bert.supports(config):
-        classifier = _read_bert(bundle, config, device, products)
+        classifier = read_bert(bundle, config, device, products)
         if device.type == "cuda":
             _keep_shapes(classifier)
     elif packs and config.get("model_type") == "modernbert":
@@ -268,9 +268,23 @@ def _keep_shapes(part: object) -> None:
             _keep_shapes(getattr(part, field.name))
 
 
-def _read_bert(
+def read_bert(
     bundle: Bundle, config: dict[str, Any], device: torch.device, products: torch.dtype
 ) -> bert.BertClassifier:
+    """A bundle's encoder, where it is a BERT.
+
+    Args:
+        bundle: A checked bundle.
+        config: Its `config.json`, one that `bert.supports`.
+        device: Where the weights go.
+        products: The dtype of the layers' matrix products.
+
+    Returns:
+        The classifier.
+
+    Raises:
+        BundleProblem: The weights are not those of such a classifier of one output.
+    """
     try:
         weights = safetensors.torch.load_file(bundle.path / WEIGHTS_FILE)
         exact = {name: tensor.to(device, torch.float32) for name, tensor in weights.items()}

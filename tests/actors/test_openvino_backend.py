@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from actors.bert import EVEN_ROWS
 from actors.bundle import EXPORT_FILES, Bundle, write_bundle, write_child
 from actors.encoder import open_backend
 from actors.errors import BundleProblem, DeviceMissing
@@ -40,7 +41,7 @@ def drawn(seed, longest=60):
 
 @pytest.fixture(scope="module")
 def parent(tmp_path_factory):
-    model = tiny_encoder(tmp_path_factory.mktemp("model"), width=64)
+    model = tiny_encoder(tmp_path_factory.mktemp("model"), width=64, n_layers=2)
     return write_bundle(
         tmp_path_factory.mktemp("parent") / "one", model_folder=model, manifest=plain_manifest()
     )
@@ -97,6 +98,25 @@ def test_it_says_nearly_what_the_weights_say(parent, child, scorer):
 
 
 @IN_FP32
+def test_of_a_berts_last_layer_only_the_first_tokens_are_computed(child):
+    from actors.openvino_backend import import_openvino
+
+    graph = import_openvino().Core().read_model(child.path / EXPORT_FILES[0])
+    activated = [
+        node.output(0).partial_shape for node in graph.get_ordered_ops() if node.get_type_name() == "Gelu"
+    ]
+    assert [shape[1].is_dynamic for shape in activated] == [True, False]
+    assert activated[-1][1].get_length() == EVEN_ROWS
+
+
+def test_the_engine_chooses_neither_precision_nor_scales(child, scorer):
+    compiled = scorer._encoder._compiled
+    hint = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+    assert hint == ("bf16" if child.manifest.serving.precision is Precision.BF16 else "f32")
+    assert compiled.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE") == 0
+
+
+@IN_FP32
 def test_another_device_is_refused(child):
     with pytest.raises(DeviceMissing):
         open_backend(child, device="cuda")
@@ -134,6 +154,23 @@ def test_a_bundle_without_its_export_is_refused(child, tmp_path):
     (tmp_path / "config.json").write_bytes((child.path / "config.json").read_bytes())
     with pytest.raises(BundleProblem, match=EXPORT_FILES[0]):
         open_backend(bare)
+
+
+@pytest.mark.parametrize("max_tokens", [16, 72])
+def test_a_bert_without_types_and_of_short_pairs_is_exported_too(tmp_path, max_tokens):
+    """A bundle whose pairs are all of one width could not be: it was traced with a wider one."""
+    from actors.learn.export import export
+
+    (tmp_path / "model").mkdir()
+    model = tiny_encoder(tmp_path / "model", width=64, n_layers=2, n_types=1)
+    exact = write_bundle(tmp_path / "one", model_folder=model, manifest=plain_manifest(max_tokens=max_tokens))
+    pairs = replace(drawn(2, longest=max_tokens), type_ids=None)
+    serving = Serving(Engine.OPENVINO, Precision.FP32, HERE[-1])
+    manifest = replace(exact.manifest, serving=serving)
+    child = write_child(tmp_path / "child", exact, manifest, files=export(exact, serving, pairs))
+    found, expected = (Scorer(one.path, threads=1).encode(pairs) for one in (child, exact))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+    assert expected.std() > 0.01
 
 
 def test_padding_beyond_a_local_window_changes_nothing(tmp_path):
