@@ -17,6 +17,8 @@ PACKAGES = (
     "torch",
     "transformers",
     "sentence-transformers",
+    "openvino",
+    "nncf",
     "kafka-python",
     "pyarrow",
     "crc32c",

@@ -28,7 +28,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from actors import bert
 from actors.bundle import Bundle
+from actors.learn import export
 from actors.learn import train as demo
 from actors.learn.finish import Order
 from actors.learn.labels import Pair
@@ -38,6 +40,7 @@ from actors.learn.reading import read_labels
 from actors.learn.roles import Role, read_roles
 from actors.learn.sample import Sample, compose
 from actors.learn.threshold import Wish
+from actors.learn.window import Traffic
 from actors.pairs import MAX_CHARS
 from actors.scorer import Preparer, Scorer
 from actors.serving import Engine, InstructionSet, Precision, Serving, instructions_here
@@ -48,6 +51,8 @@ from pipeline.training import train
 
 RESULT = Path(__file__).parent / "results" / "scorer.json"
 CACHE = Path(__file__).parents[1] / "out" / "bench-scorer"
+EXPORTED_BY = (Path(export.__file__), Path(bert.__file__))
+"""Children of other code are made anew."""
 N = 1_000
 """Pairs that are timed."""
 ROUNDS = 3
@@ -102,7 +107,8 @@ def main() -> int:
     parent, sample, source = _trained()
     # The labels of the demo's bundle bear one try; a child would be one more.
     ways = dict(_children(parent, sample)) if source == SHARED else {}
-    alike = {str(one): liken(parent, child, sample, (), source="labels") for one, child in ways.items()}
+    beside = Traffic.of(sample, "labels").pairs  # as `optimise` does
+    alike = {str(one): liken(parent, child, sample, beside, source="labels") for one, child in ways.items()}
     fastest = next((child for one, child in ways.items() if alike[str(one)].accepted), parent)
     contenders = [
         Contender(REFERENCE, parent.path, reference=True),
@@ -177,11 +183,13 @@ def _settings(labels: Path) -> dict[str, str]:
 def _children(parent: Bundle, sample: Sample) -> Iterator[tuple[Serving, Bundle]]:
     """The bundle in each other way that this machine has, accepted or not."""
     here = [one for one in InstructionSet if one in instructions_here()]
+    code = b"".join(path.read_bytes() for path in EXPORTED_BY)
+    key = hashlib.sha256(parent.digest.encode() + code).hexdigest()
     for engine, precision in WAYS:
         if engine is Engine.OPENVINO and not here:
             continue
         serving = Serving(engine, precision, here[-1] if engine is Engine.OPENVINO else None)
-        folder = CACHE / parent.digest.removeprefix("sha256:")[:12] / f"{engine}-{precision}"
+        folder = CACHE / key[:12] / f"{engine}-{precision}"
         if not folder.exists():
             child_of(parent, sample, Order(folder, WISH), serving)
         yield serving, Bundle.open(folder)
