@@ -122,16 +122,18 @@ def describe_origin(manifest: Manifest) -> str:
 
 def _agreement(told: Mapping[str, Any]) -> str:
     """What `learn.agreement.Agreement` says."""
-    alpha, alone = told["krippendorff_alpha"], told["pairs_of_one_person"]
+    alpha = told["krippendorff_alpha"]
     if alpha is None:
         said = "How far people agree is not known: no pair was labelled by two."
     else:
         said = (
             f"People agree with a Krippendorff's alpha of {alpha:.3f} (1 is full agreement, 0 is chance) on the "
-            f"{told['pairs_labelled_twice']:,} pairs that two or more have labelled; whether "
-            f"{told['conflicts']:,} of them are severe is disputed, and nobody settled it."
+            f"{told['pairs_labelled_twice']:,} pairs that two or more have labelled."
         )
-    return f"{said} One person's word alone stands for {alone:,} pairs."
+    return (
+        f"{said} Pairs of which one says severe and another not, and that nobody settled: {told['conflicts']:,}; "
+        f"pairs that rest on one person's word: {told['pairs_of_one_person']:,}."
+    )
 
 
 def _purpose(role: str) -> str:

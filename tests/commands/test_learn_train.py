@@ -71,6 +71,8 @@ def test_people_read_what_is_promised_and_what_a_student_lost(config, tmp_path):
     assert "NOTHING IS PRUNED" in ended.stdout
     assert "on the role test, which nothing was learned from" in ended.stdout
     assert "student less teacher, on" in ended.stdout
+    for title in ("AUC within a query", "severe pairs for review", "severe pairs passed"):
+        assert title in ended.stdout
     assert Bundle.open(tmp_path / "two").digest in ended.stdout
 
 
