@@ -415,6 +415,26 @@ class ExecutionFailed(FatalError):
         )
 
 
+class ClusterUnreachable(FatalError):
+    """No Ray cluster answered within the deadline.
+
+    Args:
+        waited_s: For how long, in seconds.
+    """
+
+    exit_code = 69
+
+    def __init__(self, waited_s: float) -> None:
+        super().__init__(waited_s)
+        self.waited_s = waited_s
+
+    def __str__(self) -> str:
+        return (
+            f"no Ray cluster answered within {self.waited_s:.0f} s; check ray.address, and that this machine is "
+            "a node of it; what the runner wrote above says more"
+        )
+
+
 class ReplicasKeepDying(FatalError):
     """One row after the other brought its replica down: it is not the rows.
 

@@ -29,6 +29,8 @@ class Outcome(enum.StrEnum):
     """It was told to end, and did."""
     NEVER_WARM = "never_warm"
     """It ended, by itself or not, before its pool had answered: no claim can be the reason."""
+    NO_CLUSTER = "no_cluster"
+    """It ended because no Ray cluster answers."""
     FAILED = "failed"
     """It gave up by itself: one of its claims may be the reason."""
     KILLED = "killed"
@@ -104,7 +106,7 @@ class Execution:
         if code == 0 and self.ending_since is not None:
             return Outcome.FINISHED
         if not self.warm:
-            return Outcome.NEVER_WARM
+            return Outcome.NO_CLUSTER if code == link.NO_CLUSTER else Outcome.NEVER_WARM
         return Outcome.KILLED if code < 0 else Outcome.FAILED
 
     def close(self) -> None:

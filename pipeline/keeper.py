@@ -425,7 +425,10 @@ class Keeper:
     def _not_ready(self) -> str | None:
         if not self._ledger.sources:
             return "no partitions are assigned"
-        return None if self._supervisor.warm else "the pool is not warm"
+        if self._supervisor.warm:
+            return None
+        away = "; no Ray cluster answered at the latest try" if self._supervisor.without_cluster else ""
+        return f"the pool is not warm{away}"
 
 
 def _named(things: Iterable[object]) -> str:
@@ -453,6 +456,7 @@ def _budget(settings: Settings) -> Budget:
     execution, gate = settings.execution, settings.gate
     return Budget(
         start_s=execution.start_s,
+        cluster_s=execution.cluster_deadline_s,
         max_age_s=execution.max_age_s,
         max_results=execution.max_blocks,
         hang_s=execution.hang_s,

@@ -28,6 +28,9 @@ from typing import Self
 from pipeline.errors import FatalError
 from pipeline.records import Claim, Settled
 
+NO_CLUSTER = 69  # EX_UNAVAILABLE
+"""Exit code of a runner that found no Ray cluster: the one thing that it says by its end."""
+
 
 class Role(enum.StrEnum):
     """What a connection is for; the first thing said on it."""

@@ -5,7 +5,8 @@
 The flow is one endless Ray Dataset. A row is one item, pickled: a `Claim` goes in, `Prepared` pieces of it
 cross from Prepare to Score, frames of `pipeline.link` come out. Everything here is Ray; what a stage does is
 in `prepare` and `score`, which Ray is given. The process may be killed at any moment: its keeper hands what it
-held to the next. It exits 0 when the keeper ends the claims, and 1 when the execution failed.
+held to the next. It exits 0 when the keeper ends the claims, 69 when no Ray cluster answers, and 1 when the
+execution failed.
 """
 
 from __future__ import annotations
@@ -115,7 +116,17 @@ def main() -> int:
     die_with_parent(job.parent)
     settings = Settings.model_validate_json(job.settings)
     with job.address.connect(link.Role.RESULTS) as results:
-        start_ray(settings)
+        if settings.ray.address is not None:
+            # Tries, of 41 s each where nobody answers (measured, Ray 2.60); 20 by default. The next runner looks
+            # the cluster up anew.
+            os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")
+        try:
+            start_ray(settings)
+        except ConnectionError as error:
+            if settings.ray.address is None:
+                raise
+            print(f"execution {job.execution}: no Ray cluster answers: {error}", file=sys.stderr)
+            return link.NO_CLUSTER
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # ray.init had replaced it
         ray_data.adopt()
         try:

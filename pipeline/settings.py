@@ -225,6 +225,8 @@ class Execution(Section):
     Ray 2.60), so that the default stands for about 2 GB."""
     start_s: float = Field(default=180.0, gt=0)
     """A pool that is not warm after so long counts as hung. Seconds."""
+    cluster_deadline_s: float = Field(default=600.0, gt=0)
+    """How long to look for a Ray cluster that does not answer before the gate exits. Seconds."""
     hang_s: float = Field(default=300.0, gt=0)
     """An execution that holds claims and returns none for so long is ended and replaced. It must exceed what
     the largest message takes to be scored: a message of 10,000 candidates, at 50 a second, takes 200. Seconds."""

@@ -1,8 +1,9 @@
 """Keeps an execution running: starts it, lets it go when idle, replaces it when it is old, hung or dead.
 
 Promises: one execution at a time, because two of them would starve each other of what the cluster has left;
-one that ended is reported once, with how it ended, so that its claims can be handed out again; one that cannot
-even start, time after time, stops the gate. It holds no claim and no position.
+one that ended is reported once, with how it ended, so that its claims can be handed out again; while no cluster
+answers it goes on trying for as long as the budget allows; one that cannot start for another reason, time after
+time, stops the gate. It holds no claim and no position.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pipeline import link
-from pipeline.errors import ExecutionFailed
+from pipeline.errors import ClusterUnreachable, ExecutionFailed
 from pipeline.execution import Execution, Outcome
 from pipeline.metrics import Metrics
 from pipeline.records import Claim
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 MAX_FAILED_STARTS = 3
 """An execution that dies so often before its pool is warm will not start the next time either."""
+PAUSE_S = 5.0
+"""Before a cluster that did not answer is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class Budget:
 
     start_s: float
     """To warm up its pool."""
+    cluster_s: float
+    """To find a cluster that answers, it and those after it together."""
     max_age_s: float
     max_results: int
     hang_s: float
@@ -66,6 +71,9 @@ class Supervisor:
         self._failed_starts = 0
         self._busy_at = self._empty_at = clock()
         self._paused_at: float | None = None
+        # Since when no cluster answers, and when the next try is due.
+        self._away_since: float | None = None
+        self._due_at = clock()
 
     @property
     def number(self) -> int:
@@ -86,6 +94,11 @@ class Supervisor:
     def takes_claims(self) -> bool:
         """There is an execution that was not told to end."""
         return self._execution is not None and self._execution.ending_since is None
+
+    @property
+    def without_cluster(self) -> bool:
+        """No Ray cluster answered at the latest try that has ended."""
+        return self._away_since is not None
 
     def hand(self, claims: Sequence[Claim]) -> None:
         """Give claims to the execution; only while it takes any. Never blocks."""
@@ -115,6 +128,7 @@ class Supervisor:
 
         Raises:
             ExecutionFailed: Executions die before they are warm, time after time.
+            ClusterUnreachable: No cluster answered for as long as the budget allows.
         """
         now = self._clock()
         if wanted:
@@ -123,8 +137,9 @@ class Supervisor:
             self._empty_at = now
         execution = self._execution
         if execution is None:
-            if wanted or self._number == 0:
-                self._begin()
+            if wanted or self._number == 0 or self.without_cluster:
+                if now >= self._due_at:
+                    self._begin()
             elif self._paused_at is not None:
                 self._paused_at = now  # nobody waits for it
             return None
@@ -149,6 +164,7 @@ class Supervisor:
 
     def _warmed_up(self, execution: Execution) -> None:
         self._failed_starts = 0
+        self._away_since = None
         now = self._clock()
         if self._paused_at is not None:
             self._metrics.paused(now - self._paused_at)
@@ -182,10 +198,28 @@ class Supervisor:
     def _ended(self, execution: Execution, outcome: Outcome) -> None:
         logger.info("execution %d: %s", execution.number, outcome)
         self._metrics.ended_execution(outcome)
+        execution.close()
+        self._execution = None
+        if outcome is Outcome.NO_CLUSTER:
+            self._wait_for_cluster(execution)
+            return
+        self._away_since = None
         self._paused_at = self._clock()
         if outcome is Outcome.NEVER_WARM:
             self._failed_starts += 1
-        execution.close()
-        self._execution = None
         if self._failed_starts >= MAX_FAILED_STARTS:
             raise ExecutionFailed(self._failed_starts)
+
+    def _wait_for_cluster(self, execution: Execution) -> None:
+        now = self._clock()
+        if self._away_since is None:
+            self._away_since = execution.started_at
+        if now - self._away_since > self._budget.cluster_s:
+            raise ClusterUnreachable(now - self._away_since)
+        self._due_at = now + PAUSE_S
+        logger.warning(
+            "execution %d: no Ray cluster answers; another one tries in %g s, until %.0f s are over",
+            execution.number,
+            PAUSE_S,
+            self._away_since + self._budget.cluster_s - now,
+        )

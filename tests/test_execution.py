@@ -83,6 +83,13 @@ def test_when_it_was_last_heard_of_is_known(execution: Execution) -> None:
     assert execution.heard_at == heard_at, "silence is no sign of life"
 
 
+def test_one_that_found_no_cluster_is_told_apart() -> None:
+    lost = Execution(1, Settings(bundle="b"), ("-c", f"raise SystemExit({link.NO_CLUSTER})"))
+    take(lost, lambda _: lost.outcome())
+    assert lost.outcome() is Outcome.NO_CLUSTER
+    lost.close()
+
+
 @pytest.mark.parametrize("program", ["raise SystemExit(3)", "import os; os.kill(os.getpid(), 11)"])
 def test_one_that_ends_before_it_is_warm_is_told_apart_however_it_ends(program: str) -> None:
     """A crash by a signal counted as a kill, and the runner was started again for ever."""

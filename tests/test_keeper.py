@@ -30,6 +30,7 @@ from pipeline.publisher import Destination, Publisher
 from pipeline.records import Action, Claim, Counts, Mode, Output, Route, Settled, TopicPartition
 from pipeline.session import Session
 from pipeline.settings import Settings
+from pipeline.supervisor import MAX_FAILED_STARTS
 from tests.fakes import FakeExecution, RecordingTransactor, ScriptedMember, stand_in_bundle
 
 A = TopicPartition("in", 0)
@@ -67,8 +68,8 @@ class Bench:
         self.not_ready_at_open: list[str | None] = []
         self.note_found = ""
         """What a predecessor left with the position."""
-        self.stillborn = False
-        """Executions fail before they are warm."""
+        self.stillborn: Outcome | None = None
+        """How executions end before they are warm, if they do."""
         self.keeper = Keeper(
             self.settings,
             PLACES,
@@ -91,8 +92,8 @@ class Bench:
 
     def _start(self, number: int) -> FakeExecution:
         execution = _Answering(number, self) if self.answers else FakeExecution(number)
-        if self.stillborn:
-            execution.ended = Outcome.NEVER_WARM
+        if self.stillborn is not None:
+            execution.ended = self.stillborn
         else:
             execution.give(Warm())
         self.executions.append(execution)
@@ -672,7 +673,7 @@ def test_executions_score_with_the_bundle_that_the_gate_opened(
 def test_failed_starts_say_nothing_about_the_claims_that_were_handed_out_meanwhile(bundle: Bundle) -> None:
     """At a trickle two failed starts in a row condemned the one row that waited for the third."""
     bench = Bench(bundle, end=1)
-    bench.stillborn = True
+    bench.stillborn = Outcome.NEVER_WARM
     with bench.open() as session:
         bench.turn(session, lambda: len(bench.executions) == 3)
         bench.executions[-1].ended = None
@@ -686,10 +687,28 @@ def test_failed_starts_say_nothing_about_the_claims_that_were_handed_out_meanwhi
 
 def test_executions_that_never_start_stop_the_gate(bundle: Bundle) -> None:
     bench = Bench(bundle)
-    bench.stillborn = True
+    bench.stillborn = Outcome.NEVER_WARM
     with pytest.raises(ExecutionFailed):
         bench.keeper.run()
     assert len(bench.executions) == 3
+
+
+def test_while_no_cluster_answers_the_gate_says_so_and_keeps_its_place(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.supervisor.PAUSE_S", 0.05)
+    bench = Bench(bundle)
+    bench.stillborn = Outcome.NO_CLUSTER
+    with bench.open() as session:
+        bench.turn(session, lambda: len(bench.executions) > MAX_FAILED_STARTS)
+        assert bench.keeper._view.not_ready() == (
+            "the pool is not warm; no Ray cluster answered at the latest try"
+        )
+        bench.stillborn = None
+        bench.turn(session, lambda: bench.execution.ended is None and bench.execution.handed)
+        assert {(claim.attempt, claim.condemned) for claim in bench.handed()} == {(1, False)}
+        bench.give(bench.execution.handed)
+        bench.turn(session, lambda: bench.committed == 10)
 
 
 # --- the end

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import grpc
 import pyarrow as pa
 import pytest
 
@@ -47,6 +49,23 @@ def test_what_crosses_is_one_row_of_bytes() -> None:
     table = runner._row(CLAIMS[0])
     assert table.schema == pa.schema([(ITEM, pa.large_binary())])
     assert items([table]) == CLAIMS[:1]
+
+
+@pytest.mark.slow
+def test_a_runner_that_finds_no_cluster_says_so_by_its_end(tmp_path: Path) -> None:
+    """What answers is a server without Ray's services: it says no at once, where nobody takes Ray 41 s."""
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("0.0.0.0:0")  # Ray asks at the machine's own address
+    server.start()
+    execution = Execution(1, Settings(bundle=str(tmp_path), ray={"address": f"127.0.0.1:{port}"}))
+    try:
+        deadline = time.monotonic() + 120
+        while execution.outcome() is None and time.monotonic() < deadline:
+            execution.take(0.5)
+        assert execution.outcome() is Outcome.NO_CLUSTER
+    finally:
+        execution.close()
+        server.stop(None).wait()
 
 
 @pytest.mark.ray

@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.errors import ExecutionFailed
+from pipeline.errors import ClusterUnreachable, ExecutionFailed
 from pipeline.execution import Outcome
 from pipeline.link import Unread, Warm
 from pipeline.metrics import Metrics
 from pipeline.records import Claim, Mode, TopicPartition
-from pipeline.supervisor import MAX_FAILED_STARTS, Budget, Supervisor
+from pipeline.supervisor import MAX_FAILED_STARTS, PAUSE_S, Budget, Supervisor
 from tests.fakes import Clock, FakeExecution
 
-BUDGET = Budget(start_s=100, max_age_s=10_000, max_results=50, hang_s=300, end_s=30, idle_s=600)
+BUDGET = Budget(
+    start_s=100, cluster_s=600, max_age_s=10_000, max_results=50, hang_s=300, end_s=30, idle_s=600
+)
 CLAIM = Claim(TopicPartition("in", 0), 0, 1, 1, Mode.ENFORCE)
 
 
@@ -34,6 +36,12 @@ class Bench:
     def tend(self, after_s: float = 0.0, *, wanted: bool = True, n_out: int = 0) -> Outcome | None:
         self.clock.step(after_s)
         return self.supervisor.tend(wanted=wanted, n_out=n_out)
+
+    def find_no_cluster(self, after_s: float = 0.0) -> Outcome | None:
+        """The execution that runs, or that starts now, ends because no cluster answers."""
+        self.tend()
+        self.running.ended = Outcome.NO_CLUSTER
+        return self.tend(after_s)
 
     def warm_up(self) -> FakeExecution:
         self.tend()
@@ -181,6 +189,51 @@ def test_one_that_got_warm_forgives_the_failed_starts_before_it() -> None:
         bench.tend()
         bench.warm_up().ended = Outcome.FAILED
         assert bench.tend() is Outcome.FAILED
+
+
+def test_a_cluster_that_does_not_answer_is_waited_for_however_many_executions_it_takes() -> None:
+    """Three executions that found no cluster ended the gate, within a minute and as if it were broken."""
+    bench = Bench()
+    for n in range(1, 3 * MAX_FAILED_STARTS):
+        assert bench.find_no_cluster(20) is Outcome.NO_CLUSTER
+        assert bench.supervisor.without_cluster
+        bench.tend(PAUSE_S / 2)
+        assert len(bench.started) == n, "there is a pause before the next"
+        bench.tend(PAUSE_S / 2, wanted=False)
+        assert len(bench.started) == n + 1, "candidates or not: it is to be ready for them"
+    bench.warm_up()
+    assert not bench.supervisor.without_cluster
+
+
+def test_a_cluster_that_stays_away_for_longer_than_the_budget_allows_stops_the_gate() -> None:
+    bench = Bench()
+    bench.find_no_cluster(BUDGET.cluster_s / 2)
+    bench.clock.step(PAUSE_S)
+    with pytest.raises(ClusterUnreachable) as away:
+        bench.find_no_cluster(BUDGET.cluster_s / 2)
+    assert away.value.waited_s == BUDGET.cluster_s + PAUSE_S
+    assert bench.running.closed
+
+
+def test_how_long_a_cluster_was_away_before_counts_no_more_once_it_has_answered() -> None:
+    bench = Bench()
+    for ended in (Outcome.KILLED, Outcome.NEVER_WARM):
+        bench.find_no_cluster(BUDGET.cluster_s - 1)
+        bench.tend(PAUSE_S)
+        bench.running.ended = ended
+        bench.tend()
+        assert not bench.supervisor.without_cluster
+    bench.find_no_cluster(BUDGET.cluster_s - 1)
+
+
+def test_while_no_cluster_answers_candidates_wait_and_the_pause_says_so() -> None:
+    bench = Bench()
+    bench.warm_up().ended = Outcome.KILLED
+    bench.tend()
+    bench.find_no_cluster(40)
+    bench.clock.step(PAUSE_S)
+    bench.warm_up()
+    assert bench.pause_sum() == "45.0"
 
 
 def test_closing_kills_what_runs() -> None:
