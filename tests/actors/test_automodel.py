@@ -35,6 +35,43 @@ def test_another_family_scores_and_ignores_what_is_masked(distilbert_folder):
     torch.testing.assert_close(logits[:1], classify(ids[:1, :3], None, mask[:1, :3]), rtol=0, atol=1e-6)
 
 
+def other_family(name):
+    """Random weights, of a size whose products a processor splits."""
+    import transformers as t
+
+    common = {"vocab_size": 60, "num_labels": 1, "initializer_range": 0.2, "pad_token_id": 0}
+    sized = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 128}
+    torch.manual_seed(9)
+    if name == "distilbert":
+        sizes = {"dim": 64, "n_layers": 3, "n_heads": 4, "hidden_dim": 128}
+        return t.DistilBertForSequenceClassification(t.DistilBertConfig(**common, **sizes))
+    if name == "deberta-v2":
+        apart = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "type_vocab_size": 0}
+        return t.DebertaV2ForSequenceClassification(t.DebertaV2Config(**common, **sized, **apart))
+    special = dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"))
+    apart = {"local_attention": 16, "global_attn_every_n_layers": 3, **special}
+    return t.ModernBertForSequenceClassification(t.ModernBertConfig(**common, **sized, **apart))
+
+
+@pytest.mark.parametrize("products", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("name", ["distilbert", "deberta-v2", "modernbert"])
+@torch.inference_mode()
+def test_alone_in_company_and_in_any_order_are_the_same_to_the_bit(tmp_path, one_thread, name, products):
+    from actors.automodel import AutoClassifier
+
+    other_family(name).save_pretrained(tmp_path)
+    classify = AutoClassifier(tmp_path, device=torch.device("cpu"), products=products)
+    draw = torch.Generator().manual_seed(3)
+    for width in (16, 48):
+        ids = torch.randint(1, 60, (33, width), generator=draw)
+        mask = torch.arange(width) < torch.randint(width - 15, width + 1, (33, 1), generator=draw)
+        logits = classify(ids, None, mask)
+        assert logits.std() > 0
+        for n in (1, 2, 3, 7, 8, 17, 33):
+            some = torch.randperm(33, generator=draw)[:n]
+            assert torch.equal(classify(ids[some], None, mask[some]), logits[some]), (width, n)
+
+
 def test_a_head_is_never_made_up(distilbert_folder, tmp_path):
     from transformers import DistilBertModel
 

@@ -216,3 +216,5 @@ def test_padding_beyond_a_local_window_changes_nothing(tmp_path):
     np.testing.assert_allclose(wide[0], narrow[0], rtol=0, atol=1e-4)
     np.testing.assert_allclose(wide[0], wide[1], rtol=0, atol=1e-3)
     assert wide[0].std() > 0.01
+    for some in ([5], [30, 2, 11], [*range(7, 24)]):
+        np.testing.assert_array_equal(alike[0].launch(pairs.take(some), width=112)(), wide[0][some])

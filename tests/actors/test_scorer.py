@@ -20,6 +20,7 @@ from actors.pairs import Fault, Side
 from actors.policy import ActionCode
 from actors.prior import Prior, read_prior, write_prior
 from actors.scorer import Preparer, Scorer
+from actors.serving import Precision, Serving
 from actors.tokens import Tokens
 
 TOLERANCE = 5e-5
@@ -90,6 +91,21 @@ def test_the_token_budget_does_not_matter(base_bundle, tokens, scores):
     assert_same(
         Scorer(base_bundle.path, device="cpu", budget_tokens=99_999).score(tokens).logit, scores.logit
     )
+
+
+def test_in_bf16_company_order_budget_and_threads_do_not_matter_either(
+    base_bundle, tokens, scores, tmp_path, one_thread
+):
+    manifest = replace(base_bundle.manifest, files={}, serving=Serving(precision=Precision.BF16))
+    bundle = write_bundle(tmp_path / "bf16", model_folder=base_bundle.path, manifest=manifest)
+    scorer = Scorer(bundle.path, device="cpu", threads=1, budget_tokens=512)
+    logit, draw = scorer.encode(tokens), np.random.default_rng(14)
+    assert not np.array_equal(logit, scores.logit)
+    for n in (1, 2, 3, 7, 8, 17, N):
+        some = draw.permutation(N)[:n]
+        assert_same(scorer.encode(tokens.take(some)), logit[some])
+    for other in ({"budget_tokens": 64}, {"threads": 2}):
+        assert_same(Scorer(bundle.path, device="cpu", **other).encode(tokens), logit)
 
 
 @pytest.mark.slow  # importing sentence-transformers
