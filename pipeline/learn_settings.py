@@ -29,7 +29,7 @@ class Closed:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
-        return handler(validated(source, config=ConfigDict(extra="forbid", frozen=True)))
+        return handler(validated(source, config=ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)))
 
 
 def _some_share(shares: dict[Role, float]) -> dict[Role, float]:

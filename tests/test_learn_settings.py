@@ -47,6 +47,9 @@ def test_a_part_of_a_group_leaves_the_rest_of_it() -> None:
         ("augment.dropped_fields=1", "augment: augmentation needs"),
         ("labels.shares={train: 0}", "labels.shares: at least one role needs a share"),
         ("labels.shares={}", "labels.shares: at least one role needs a share"),
+        ("recipe.learning_rate=.nan", "recipe.learning_rate: Input should be a finite number"),
+        ("teacher.label_rate=.inf", "teacher.label_rate: Input should be a finite number"),
+        ("policy.wish.confidence=.nan", "policy.wish.confidence: Input should be a finite number"),
         ("labels.shares={train: .inf}", "labels.shares.train: Input should be a finite number"),
     ],
 )
