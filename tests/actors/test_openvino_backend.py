@@ -137,6 +137,26 @@ def test_a_process_that_is_held_to_another_set_is_refused(child):
     assert "is held to SSE41" in done.stderr
 
 
+@pytest.mark.skipif(InstructionSet.AVX2 not in HERE, reason="this processor has no AVX2")
+def test_int8_without_vnni_does_not_saturate(parent, tmp_path):
+    """Without the guard the correlation was 0.78: AVX2 cuts sums of products of int8 off at 16 bits."""
+    from actors.learn.export import export
+
+    serving = Serving(Engine.OPENVINO, Precision.INT8, InstructionSet.AVX2)
+    manifest = replace(parent.manifest, serving=serving)
+    child = write_child(tmp_path / "child", parent, manifest, files=export(parent, serving, drawn(1)))
+    code = (
+        f"import numpy as np\nfrom actors.scorer import Scorer\nfrom {__name__} import N, drawn\n"
+        f"scorer, tokens = Scorer({str(child.path)!r}, threads=1), drawn(2)\n"
+        "alone = np.concatenate([scorer.encode(tokens.slice(at, at + 1)) for at in range(N)])\n"
+        f"np.save({str(tmp_path / 'logits.npy')!r}, [scorer.encode(tokens), alone])"
+    )  # a process is held to one set
+    subprocess.run([sys.executable, "-c", code], check=True)
+    logit, alone = np.load(tmp_path / "logits.npy")
+    np.testing.assert_array_equal(alone, logit)
+    assert np.corrcoef(logit, Scorer(parent.path, threads=1).encode(drawn(2)))[0, 1] > 0.95
+
+
 def test_nobody_is_told_of_a_conversion():
     """OpenVINO and NNCF report to their makers unless somebody has declined."""
     code = (
