@@ -119,7 +119,7 @@ class Claims(Section):
     """How long a replica should work on one claim, by the measured rate. Seconds."""
     max_bytes: int = Field(default=8 << 20, ge=1 << 16)
     """Most payload bytes read for one claim; the rest of it comes back as a claim of its own."""
-    drain_s: float = Field(default=30.0, gt=0)
+    drain_s: float = Field(default=30.0, ge=1)
     """The lag should be drained within so long, beside what comes in meanwhile. By the measured rate it says how
     many replicas are wanted, between `pool.min_replicas` and `pool.max_replicas`; less wants more. Seconds."""
     in_flight_per_replica: int = Field(default=4, ge=2)

@@ -165,6 +165,7 @@ def test_what_the_defaults_may_send_fits_into_a_topic_as_kafka_makes_it(write: C
         ({"pool": {"min_replicas": 2, "max_replicas": 1}}, "pool", "max_replicas"),
         ({"pool": {"budget_tokens": 1}}, "pool.budget_tokens", "512"),
         ({"claims": {"in_flight_per_replica": 1}}, "claims.in_flight_per_replica", "2"),
+        ({"claims": {"drain_s": 0.5}}, "claims.drain_s", "1"),
         ({"http": {"port": 70_000}}, "http.port", "65535"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
