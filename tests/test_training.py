@@ -167,7 +167,7 @@ def test_settings_that_cannot_work_are_refused_by_name(settings, tmp_path, chang
         ("labels.rubric={gains: {good: 1, worse: 0}, severe: [worse]}", "unknown level 'bad'"),
         ("model.template.query=[{field: brief}]", "no field of the query that the pair template names"),
         ("labels.shares={train: 0.7, test: 0.3}", "the role map has 0 pairs that people have settled"),
-        ("policy.traffic=/nowhere.jsonl", "nowhere.jsonl: cannot be read"),
+        ("policy.traffic=/nowhere.jsonl", "nowhere.jsonl: no such file"),
         ("teacher={kind: file, source: /nowhere.jsonl}", "nowhere.jsonl: cannot be read"),
     ],
 )
