@@ -35,6 +35,7 @@ from sklearn.preprocessing import StandardScaler
 
 from actors.learn import apply, metrics
 from actors.learn.bootstrap import difference, interval_each
+from actors.learn.company import Company
 from actors.learn.draft import Told, write_draft
 from actors.learn.features import DenseFeatures, Encoder
 from actors.learn.fit import Plan, fit
@@ -68,6 +69,7 @@ SOURCES = (
         for name in (
             "augment",
             "batches",
+            "company",
             "features",
             "finetune",
             "fit",
@@ -210,8 +212,10 @@ def _features(sample: Sample, encoder: Encoder) -> Logits:
 
 
 def _teacher(sample: Sample, encoder: Encoder) -> Logits:
+    """What the teacher says of pairs whose documents it has in its catalogue, without a label; it cannot serve."""
     people, test = sample.people(Role.TRAIN), sample.people(Role.TEST)
-    teacher = FeatureTeacher.fit(people, _dense(sample, encoder), lexicon=lexicon_of(sample))
+    company = Company.of(encoder, [*people.documents, *test.documents], COMPARED)
+    teacher = FeatureTeacher.fit(people, [_dense(sample, encoder), company], lexicon=lexicon_of(sample))
     return teacher.logits(test.query.tolist(), test.documents)
 
 

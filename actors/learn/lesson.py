@@ -1,8 +1,8 @@
 """What a teacher says of many pairs, for an encoder to imitate: the teacher is features, a bundle or a file.
 
 Promises that nothing of it touches the roles that judge: pairs are made from texts of the role `train`, and
-those of `dev` only tell when to stop; and that a teacher does not score a pair whose label it learned from.
-Needs the `train` extra.
+those of `dev` tell when to stop, their documents, without labels, also what company queries keep; and that a
+teacher does not score a pair whose label it learned from. Needs the `train` extra.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from actors.errors import DataRefused
 from actors.learn import apply
 from actors.learn.augment import exclusions
 from actors.learn.clusters import clusters
+from actors.learn.company import Company
 from actors.learn.features import DenseFeatures, Encoder
 from actors.learn.labels import Columns, Pair
 from actors.learn.lexical_prior import distinct, fit_prior
@@ -118,9 +119,12 @@ def _of_features(sample: Sample, setting: Setting, encoder: Encoder) -> Lesson:
     people, held_out = sample.people(Role.TRAIN), sample.people(Role.DEV)
     lexicon = lexicon_of(sample)
     fields = setting.teacher.fields or tuple(part.field for part in setting.template.document)
-    dense = DenseFeatures.of(encoder, people.documents, fields)
+    evidence = (
+        DenseFeatures.of(encoder, people.documents, fields),
+        Company.of(encoder, [*people.documents, *held_out.documents], fields),
+    )
     teacher = FeatureTeacher.fit(
-        people, dense, lexicon=lexicon, folds=setting.teacher.folds, seed=setting.seed
+        people, evidence, lexicon=lexicon, folds=setting.teacher.folds, seed=setting.seed
     )
     others = [*_without_people(sample), *_made(sample, setting, encoder, lexicon)]
     said = teacher.logits(_texts(others, setting.template), [document for _, document in others])

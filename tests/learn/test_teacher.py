@@ -49,7 +49,7 @@ def learned():
 
 @pytest.fixture(scope="module")
 def teacher(learned):
-    return FeatureTeacher.fit(learned, Counted())
+    return FeatureTeacher.fit(learned, [Counted()])
 
 
 def test_it_tells_severe_pairs_of_clusters_that_it_did_not_see(teacher, learned):
@@ -64,8 +64,8 @@ def test_its_logits_are_probabilities_on_average(teacher, learned):
 def test_a_pair_is_scored_without_its_own_cluster(learned):
     """With the labels of one cluster turned round, what is said of that cluster stays."""
     turned = np.where(learned.cluster == 3, ~learned.severe, learned.severe)
-    one = FeatureTeacher.fit(learned, Counted())
-    other = FeatureTeacher.fit(replace(learned, severe=turned), Counted())
+    one = FeatureTeacher.fit(learned, [Counted()])
+    other = FeatureTeacher.fit(replace(learned, severe=turned), [Counted()])
     rows = learned.cluster == 3
     same_order = np.corrcoef(one.out_of_fold[rows], other.out_of_fold[rows])[0, 1]
     assert same_order > 0.95
@@ -82,7 +82,7 @@ def test_others_are_scored_finitely_and_the_prior_speaks_for_words(teacher):
 def test_too_few_clusters_and_a_single_kind_are_refused(learned):
     few = replace(learned, cluster=learned.cluster // 4)
     with pytest.raises(DataRefused, match="3 clusters in the role train"):
-        FeatureTeacher.fit(few, Counted())
+        FeatureTeacher.fit(few, [Counted()])
     harmless = replace(learned, severe=np.zeros(len(learned), bool))
     with pytest.raises(DataRefused, match="too few severe pairs"):
-        FeatureTeacher.fit(harmless, Counted())
+        FeatureTeacher.fit(harmless, [Counted()])
