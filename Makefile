@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 FAULT_MESSAGES := 100000
 MINUTES := 60
 
-.PHONY: help setup lock fmt lint type test test-gpu unit demo bench-stream bench-backfill bench-scorer bench-scorer-gpu bench-guarantee bench-learn bench-online faults soak check clean
+.PHONY: help setup lock fmt lint type test test-gpu unit demo bench-stream bench-scale bench-backfill bench-scorer bench-scorer-gpu bench-guarantee bench-learn bench-online faults soak check clean
 .DEFAULT_GOAL := help
 
 help: ## List the verbs.
@@ -55,6 +55,9 @@ demo: $(STAMP) ## Watch the gate prune a generated catalogue, on a real Kafka an
 
 bench-stream: $(STAMP) ## Measure the stream; writes bench/results/stream.json.
 	$(BIN)/python -m bench.stream
+
+bench-scale: $(STAMP) ## Measure how cost grows with replicas and gates; writes bench/results/scale.json.
+	$(BIN)/python -m bench.scale
 
 bench-backfill: $(STAMP) ## Measure the backfill; writes bench/results/backfill.json.
 	$(BIN)/python -m bench.backfill
