@@ -4,7 +4,8 @@ Replicas here sleep for each row and cost no CPU, so that eight of them fit on t
 the gate around them costs, and whether it keeps them busy. `efficiency` is against what the sleep allows. CPU
 seconds are the kernel's, of each process. How many replicas of the real model a gate can feed follows from the
 figures: by its keeper, if that had a core to itself; by its runner, from the claims that it was seen to hand
-round; by one Prepare actor, of which there may be several. No pool is larger than eight here, and brokers, gates
+round, a floor, because they are so small that Prepare reads most of what it fetches in vain; by one Prepare actor,
+of which there may be several. No pool is larger than eight here, and brokers, gates
 and their Rays share the cores: what several gates can do on cores of their own is more. Prints a table and writes
 `bench/results/scale.json`.
 """
