@@ -116,16 +116,17 @@ def main() -> int:
     die_with_parent(job.parent)
     settings = Settings.model_validate_json(job.settings)
     with job.address.connect(link.Role.RESULTS) as results:
-        if settings.ray.address is not None:
-            # Tries, of 41 s each where nobody answers (measured, Ray 2.60); 20 by default. The next runner looks
-            # the cluster up anew.
-            os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")
         try:
+            if settings.ray.address is not None:
+                # Tries, of 41 s each where nobody answers (measured, Ray 2.60), and 20 by default: rather the next
+                # runner tries, which looks the cluster up anew.
+                os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")
             start_ray(settings)
         except ConnectionError as error:
             if settings.ray.address is None:
                 raise
-            print(f"execution {job.execution}: no Ray cluster answers: {error}", file=sys.stderr)
+            where, why = settings.ray.address, _last_line(error.__cause__ or error)
+            print(f"execution {job.execution}: no Ray cluster answers at {where}: {why}", file=sys.stderr)
             return link.NO_CLUSTER
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # ray.init had replaced it
         ray_data.adopt()
@@ -133,9 +134,8 @@ def main() -> int:
             for item in rows(flow(job.address, settings)):
                 results.send_bytes(item)
         except RayError as error:
-            # Its last line says what happened; what comes before is Ray's own stack, over several processes.
-            reason = str(error).strip().rpartition("\n")[2]
-            print(f"execution {job.execution}: {type(error).__name__}: {reason}", file=sys.stderr)
+            why = f"{type(error).__name__}: {_last_line(error)}"
+            print(f"execution {job.execution}: {why}", file=sys.stderr)
             return 1
     ray.shutdown()
     return 0
@@ -161,6 +161,11 @@ def start_ray(settings: Settings) -> None:
         logging_level="warning",
         **({} if cluster.address else own),
     )
+
+
+def _last_line(error: BaseException) -> str:
+    """What happened; what comes before is Ray's own stack, over several processes."""
+    return str(error).strip().rpartition("\n")[2]
 
 
 def _claims(address: link.Address) -> Iterator[object]:
