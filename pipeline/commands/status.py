@@ -67,6 +67,9 @@ def _show(report: dict[str, Any], settings: Settings) -> None:
     if gate is None:
         console.print(f"no gate answers at {settings.http.host}:{settings.http.port}")
         return
+    if "counts" not in gate:
+        console.print(f"gate: not ready, {gate['not_ready']}")
+        return
     counts = ", ".join(f"{name.rstrip('_')} {n:,}" for name, n in gate["counts"].items())
     console.print(
         f"gate: {'ready' if gate['ready'] else 'not ready'}, mode {gate['mode']}, run {gate['run']}"

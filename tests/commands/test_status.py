@@ -6,7 +6,9 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from pipeline.metrics import Metrics
 from pipeline.settings import load
+from pipeline.view import View
 from tests.small_gate import settle
 
 pytestmark = pytest.mark.kafka
@@ -39,6 +41,15 @@ def test_the_lag_is_told_as_the_time_that_the_gate_takes(
     gate |= {"in_flight": 8, "bundle": {"digest": "sha256:0"}, "counts": {"pass_": 3}}
     monkeypatch.setattr("pipeline.doors.ask", lambda host, port: gate)
     assert told in sluice(sets, "status").stdout
+
+
+def test_a_gate_that_only_starts_is_said(sets: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ended in a KeyError, for as long as the gate had not joined its group."""
+    facts = View(Metrics(), stands_still_s=60.0).status()
+    monkeypatch.setattr("pipeline.doors.ask", lambda host, port: facts)
+    said = sluice(sets, "status")
+    assert said.exit_code == 0
+    assert "gate: not ready, starting" in said.stdout
 
 
 def test_a_gate_that_does_not_answer_is_said(sets: list[str]) -> None:
