@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
@@ -43,12 +44,13 @@ class Nodes:
         self._cluster.remove_node(min(self._cluster.worker_nodes, key=id), allow_graceful=False)
         self._add_worker()
 
-    def restart(self) -> None:
-        """Kill the head and what depends on it (SIGKILL), and start the cluster anew at its address."""
+    def restart(self, *, after_s: float = 0.0) -> None:
+        """Kill the head and what depends on it (SIGKILL), and after a while start it all anew at its address."""
         cluster, self._cluster = self._cluster, Cluster()
         for node in list(cluster.worker_nodes):
             cluster.remove_node(node, allow_graceful=False)
         cluster.remove_node(cluster.head_node, allow_graceful=False)
+        time.sleep(after_s)
         self._start()
 
     def _start(self) -> None:

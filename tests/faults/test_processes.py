@@ -73,6 +73,17 @@ def test_a_ray_cluster_that_is_killed_and_started_again_is_used_again(stand: Sta
         scenario.until_all()
 
 
+@pytest.mark.faults
+def test_a_ray_cluster_that_is_away_is_waited_for(stand: Stand, nodes: Nodes) -> None:
+    """Three executions that found no cluster ended the gate, with 70."""
+    with stand.scenario("Ray cluster away for two minutes", rounds=1) as scenario, scenario.gate() as gate:
+        for _ in scenario.rounds():
+            scenario.strike(lambda: nodes.restart(after_s=120))
+        scenario.until_all()
+        assert "no Ray cluster answers" in gate.log
+        assert gate.process.poll() is None
+
+
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
