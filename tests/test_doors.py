@@ -36,7 +36,7 @@ def ask(doors: Doors, path: str, method: str = "GET") -> tuple[int, str]:
 
 def test_ready_says_why_not_until_it_is(doors: Doors, state: View) -> None:
     assert ask(doors, "/readyz") == (503, "starting\n")
-    state.show({"not_ready": None, "records": 0})
+    state.show({"not_ready": None, "records": 0, "lag": 0})
     assert ask(doors, "/readyz") == (200, "ready\n")
 
 
@@ -47,7 +47,7 @@ def test_health_follows_the_loop(doors: Doors, state: View) -> None:
 
 
 def test_status_is_what_the_keeper_showed(doors: Doors, state: View) -> None:
-    state.show({"not_ready": None, "records": 3, "group": "a"})
+    state.show({"not_ready": None, "records": 3, "lag": 0, "group": "a"})
     code, body = ask(doors, "/status?pretty")
     assert code == 200
     assert json.loads(body)["group"] == "a"
