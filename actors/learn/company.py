@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.learn.features import Encoder, whole
+from actors.learn.features import Encoder, field_texts, whole
 from actors.pairs import Fields
 
 N_NEAR = 20
@@ -61,8 +61,8 @@ class Company:
         Returns:
             Float64 `[n, len(names)]`; zeros where the catalogue has no other document.
         """
-        place = {whole(one): i for i, one in enumerate(self.catalogue)}
-        own = [place.get(whole(one), -1) for one in documents]
+        place = {text: i for i, text in enumerate(field_texts(self.catalogue))}
+        own = [place.get(text, -1) for text in field_texts(documents)]
         near = self._near(queries)
         found = np.zeros((len(queries), len(self.names)))
         for column, field in enumerate((*self.fields, None)):
@@ -82,9 +82,4 @@ class Company:
         return dict(zip(asked, places, strict=True))
 
     def _vectors(self, documents: Sequence[Fields], field: str | None) -> NDArray[np.float32]:
-        wholes = [whole(one) for one in documents]
-        if field is None:
-            return self.encoder.vectors(wholes)
-        return self.encoder.vectors(
-            [one.get(field) or text for one, text in zip(documents, wholes, strict=True)]
-        )
+        return self.encoder.vectors(field_texts(documents, field))

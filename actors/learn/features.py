@@ -158,20 +158,13 @@ class DenseFeatures:
         Returns:
             Float64 `[n, len(names)]`, finite.
         """
-        wholes = [whole(document) for document in documents]
         query = self.encoder.vectors(queries)
         cosines = [
-            np.einsum("nd,nd->n", query, self.encoder.vectors(texts))
-            for texts in (
-                *(
-                    [one.get(field) or text for one, text in zip(documents, wholes, strict=True)]
-                    for field in self.fields
-                ),
-                wholes,
-            )
+            np.einsum("nd,nd->n", query, self.encoder.vectors(field_texts(documents, field)))
+            for field in (*self.fields, None)
         ]
         said = self.encoder.tokens(queries, max_tokens=QUERY_TOKENS)
-        held = self.encoder.tokens(wholes, max_tokens=DOCUMENT_TOKENS)
+        held = self.encoder.tokens(field_texts(documents), max_tokens=DOCUMENT_TOKENS)
         matches = np.array([self._matches(one, other) for one, other in zip(said, held, strict=True)])
         return np.column_stack([*cosines, matches]).astype(np.float64)
 
@@ -190,3 +183,8 @@ class DenseFeatures:
 def whole(document: Fields) -> str:
     """All fields of a document as one text, in their order."""
     return " ".join(document.values())
+
+
+def field_texts(documents: Sequence[Fields], field: str | None = None) -> list[str]:
+    """One field of each document, and the whole of it where that is absent; the whole of each for no field."""
+    return [(None if field is None else document.get(field)) or whole(document) for document in documents]
