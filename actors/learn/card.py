@@ -14,7 +14,7 @@ import numpy as np
 
 from actors.bundle import PLOT_FILES
 from actors.learn.bootstrap import ENOUGH_CLUSTERS, LEVEL, Estimate
-from actors.learn.evaluate import TITLES
+from actors.learn.evaluate import TITLES, titled
 from actors.learn.front_matter import front_matter
 from actors.learn.made_of import describe_labels, describe_origin, describe_student, describe_training
 from actors.learn.markdown import code, plain, table
@@ -186,11 +186,7 @@ def _likeness(manifest: Manifest) -> str:
 def _measured(metrics: Mapping[str, Any]) -> str:
     if "figures" not in metrics:
         return "## Measured\n\nNobody measured this bundle on a test role."
-    rows = [
-        (title, str(Estimate.from_json(metrics["figures"][name])))
-        for name, title in TITLES.items()
-        if name in metrics["figures"]
-    ]
+    rows = [(title, str(Estimate.from_json(found))) for title, found in titled(metrics["figures"])]
     acted = "share_prune" in metrics["figures"]
     return (
         "## Measured on the role test\n\n"

@@ -6,9 +6,9 @@ Promises that two models are compared on equal pairs and equal draws; that nothi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,12 @@ TITLES: Mapping[str, str] = {
     "expected_calibration_error": "expected calibration error",
 }
 """What people call the figures, in the order to show them."""
+_Figure = TypeVar("_Figure")
+
+
+def titled(figures: Mapping[str, _Figure]) -> Iterator[tuple[str, _Figure]]:
+    """The figures that are there by what people call them, in the order to show them."""
+    return ((title, figures[name]) for name, title in TITLES.items() if name in figures)
 
 
 SEGMENT_CLUSTERS = 5

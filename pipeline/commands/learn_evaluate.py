@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from actors.learn.bootstrap import ENOUGH_CLUSTERS, Difference, Estimate
-from actors.learn.evaluate import TITLES, Evaluation
+from actors.learn.evaluate import TITLES, Evaluation, titled
 from actors.learn.roles import Role
 from pipeline.commands.options import (
     Config,
@@ -114,10 +114,9 @@ def _show(report: Report) -> None:
 
 def _differences(found: Mapping[str, Difference]) -> Table:
     table = _table("the first less the second, on equal pairs and draws", "what", "difference", "p")
-    for name, title in TITLES.items():
-        if name in found:
-            p = found[name].p
-            table.add_row(title, escape(str(found[name])), "" if p is None else f"{p:.3f}")
+    for title, difference in titled(found):
+        p = difference.p
+        table.add_row(title, escape(str(difference)), "" if p is None else f"{p:.3f}")
     return table
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from actors.bundle import Bundle, refuse_existing
 from actors.files import file_digest
-from actors.learn.evaluate import TITLES
+from actors.learn.evaluate import titled
 from actors.learn.threshold import Decision, Wish
 from pipeline.bundles import local_bundle
 from pipeline.commands.options import (
@@ -140,9 +140,8 @@ def _show(done: Finished, *, on_trust: bool) -> None:
     expected = Table(title="estimates on the labelled clusters, not promised")
     expected.add_column("what")
     expected.add_column(escape("value [interval]"), justify="right")
-    for name, title in TITLES.items():
-        if name in decision.expected:
-            expected.add_row(title, escape(str(decision.expected[name])))
+    for title, estimate in titled(decision.expected):
+        expected.add_row(title, escape(str(estimate)))
     console.print(expected)
     console.print(f"{done.bundle.path}: {done.bundle.digest}", markup=False)
 

@@ -15,8 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from actors.learn.bootstrap import Estimate
-from actors.learn.evaluate import TITLES
+from actors.learn.evaluate import titled
 from pipeline.commands.options import (
     EXIT_NOTHING_PROMISED,
     Config,
@@ -116,7 +115,7 @@ def _show(done: Trained) -> None:
         table = Table(title="on the role test, which nothing was learned from")
         table.add_column("what")
         table.add_column(Text("value [interval]"), justify="right")
-        for name, estimate in _titled(finished.evaluation.figures):
+        for name, estimate in titled(finished.evaluation.figures):
             table.add_row(name, Text(str(estimate)))
         console.print(table)
     if done.cost is not None:
@@ -124,15 +123,11 @@ def _show(done: Trained) -> None:
         table = Table(title=f"student less teacher, on {cost.n_pairs:,} pairs")
         table.add_column("what")
         table.add_column(Text("difference [interval]"), justify="right")
-        for name, difference in _titled(cost.differences):
+        for name, difference in titled(cost.differences):
             table.add_row(name, Text(str(difference)))
         table.add_row("parameters", f"{cost.n_parameters:,} of {cost.n_parameters_teacher:,}")
         console.print(table)
     console.print(f"{finished.bundle.path}: {finished.bundle.digest}", markup=False)
-
-
-def _titled(figures: Mapping[str, Estimate]) -> Iterator[tuple[str, Estimate]]:
-    return ((title, figures[name]) for name, title in TITLES.items() if name in figures)
 
 
 def _left_out(judges: Mapping[str, str]) -> Iterator[str]:
