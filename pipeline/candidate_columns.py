@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.candidate_files import Columns
+from pipeline.candidate_files import Columns, number_text
 from pipeline.errors import DataUnusable
 
 _NUMBERS = (pa.types.is_boolean, pa.types.is_floating)
@@ -90,7 +90,8 @@ def _texts(column: pa.Array) -> pa.Array:
     if pa.types.is_dictionary(kind):
         return _texts(column.dictionary_decode())
     if any(test(kind) for test in _NUMBERS):
-        return pa.array([None if one is None else str(one) for one in column.to_pylist()], pa.string())
+        numbers = (None if one is None else number_text(one) for one in column.to_pylist())
+        return pa.array(list(numbers), pa.string())
     if any(test(kind) for test in _LISTS):
         joined = (
             None if texts is None else ", ".join(text for text in texts if text is not None)

@@ -1,13 +1,15 @@
 """Candidates out of a file, one after the other: Parquet or JSON lines, columns named by the user.
 
 Promises to hold a small part of the file at a time. One column for a side is a flat text, or the fields that it
-holds; several are fields by their names. Nulls are left out. What cannot be read ends it, with the place; what a
-candidate lacks does not: that is for the gate to reject. Knows no message.
+holds; several are fields by their names. Nulls are left out, and NaN, which tables of numbers have in their place.
+What cannot be read ends it, with the place; what a candidate lacks does not: that is for the gate to reject. Knows
+no message.
 """
 
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -150,6 +152,11 @@ def row_of(content: Mapping[str, Any], columns: Columns, here: str) -> Row:
     return Row(whole, _side(content, columns.query, here), _side(content, columns.document, here))
 
 
+def number_text(value: float) -> str | None:
+    """A number, or a truth value, as Python writes it; None for NaN."""
+    return None if math.isnan(value) else str(value)
+
+
 def _side(content: Mapping[str, Any], names: Sequence[str], here: str) -> Side:
     if len(names) == 1:
         value = content.get(names[0])
@@ -165,7 +172,7 @@ def _text(value: object, name: str, here: str) -> str | None:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool | int | float):
-        return str(value)
+        return number_text(value)
     if isinstance(value, list) and all(one is None or isinstance(one, str) for one in value):
         return ", ".join(one for one in value if one is not None)
     raise DataUnusable(here, f"{name!r} is neither text nor a number, but {type(value).__name__}")

@@ -17,7 +17,7 @@ CONTENT = pa.table(
         "sku": pa.array([1, 2, None, 4], pa.int16()),
         "shop": pa.array(["a", "b", "c", None], pa.large_string()),
         "theme": pa.array(["boots", None, "", "Stiefel"]).dictionary_encode(),
-        "price": [9.5, 1e20, None, 3.0],
+        "price": [9.5, 1e20, None, float("nan")],
         "sale": [True, None, False, True],
         "tags": pa.array([["x", None, "y"], [], None, ["z"]], pa.list_(pa.string())),
         "nothing": pa.nulls(4),

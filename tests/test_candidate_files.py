@@ -65,6 +65,15 @@ def test_a_column_of_fields_is_taken_as_it_is(tmp_path):
     assert list(rows) == [Row("a", {"theme": "boots"}, "Boot")]
 
 
+def test_nan_is_absent_as_null_is(tmp_path):
+    """It was served as the text `nan`, while labels with it were learned without."""
+    path = tmp_path / "items.parquet"
+    nan = float("nan")
+    pq.write_table(pa.table({"sku": [1.5, nan], "theme": [nan, 2.0], "price": [nan, 9.5]}), path)
+    rows, _ = read_candidates(path, Columns(("sku",), ("theme",), ("theme", "price")))
+    assert list(rows) == [Row("1.5", None, {}), Row(None, "2.0", {"theme": "2.0", "price": "9.5"})]
+
+
 def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path):
     path = tmp_path / "items.parquet"
     pq.write_table(pa.Table.from_pylist(CONTENT), path)
