@@ -116,17 +116,8 @@ def main() -> int:
     die_with_parent(job.parent)
     settings = Settings.model_validate_json(job.settings)
     with job.address.connect(link.Role.RESULTS) as results:
-        try:
-            if settings.ray.address is not None:
-                # Tries, of 41 s each where nobody answers (measured, Ray 2.60), and 20 by default: rather the next
-                # runner tries, which looks the cluster up anew.
-                os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")
-            start_ray(settings)
-        except ConnectionError as error:
-            if settings.ray.address is None:
-                raise
-            where, why = settings.ray.address, _last_line(error.__cause__ or error)
-            print(f"execution {job.execution}: no Ray cluster answers at {where}: {why}", file=sys.stderr)
+        if (unanswered := _start(settings)) is not None:
+            print(f"execution {job.execution}: {unanswered}", file=sys.stderr)
             return link.NO_CLUSTER
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # ray.init had replaced it
         ray_data.adopt()
@@ -161,6 +152,22 @@ def start_ray(settings: Settings) -> None:
         logging_level="warning",
         **({} if cluster.address else own),
     )
+
+
+def _start(settings: Settings) -> str | None:
+    """Start Ray, see `start_ray`; why not, where the settings name a cluster and none answers."""
+    address = settings.ray.address
+    if address is None:
+        start_ray(settings)
+        return None
+    # Tries, of 41 s each where nobody answers (measured, Ray 2.60), and 20 by default: rather the next
+    # runner tries, which looks the cluster up anew.
+    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")
+    try:
+        start_ray(settings)
+    except ConnectionError as error:
+        return f"no Ray cluster answers at {address}: {_last_line(error.__cause__ or error)}"
+    return None
 
 
 def _last_line(error: BaseException) -> str:
