@@ -10,7 +10,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from pipeline.kafka.client import DEFAULTS
+from pipeline.kafka.defaults import DEFAULTS
 from pipeline.kafka.fault_points import armed
 from pipeline.kafka.member import ASKING_S, CLOSING_S, PATIENCE_S, GroupMember, Member
 from pipeline.kafka.transaction import COMMITTING_S, Delivery, TransactionalProducer, Transactor

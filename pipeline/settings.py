@@ -19,6 +19,7 @@ from pydantic_settings import SettingsError as UnreadableVariable
 from actors.pairs import MAX_CHARS
 from pipeline import codec
 from pipeline.errors import SettingsError
+from pipeline.kafka.defaults import DEFAULTS
 from pipeline.settings_sources import ENV_PREFIX, Sources
 
 SECRET_WORDS = ("password", "secret", "token", "oauth", "proxy")
@@ -165,7 +166,8 @@ class Publish(Section):
     transaction_timeout_s: float = Field(default=30.0, gt=0)
     """The broker ends a transaction that is open for longer. Below `delivery_timeout_s`."""
     delivery_timeout_s: float = Field(default=60.0, gt=0)
-    """The producer gives up a message that was not acknowledged for so long. Seconds."""
+    """The producer gives up a message that was not acknowledged for so long. Seconds. Not below
+    `kafka.request_timeout_ms`, by default 15,000."""
     rebuild_deadline_s: float = Field(default=120.0, gt=0)
     """How long to try to build the session anew before the gate exits. Seconds."""
     batch_verdicts: Literal["arrow", "json"] = "arrow"
@@ -337,8 +339,9 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
     Raises:
         SettingsError: A file, name or value is wrong; it names the setting and where it came from.
     """
-    sources = Sources.read(path, _environment(), overrides)
-    return checked(Settings, sources)
+    settings = checked(Settings, Sources.read(path, _environment(), overrides))
+    _check_delivery(settings)
+    return settings
 
 
 def checked(kind: type[Read], sources: Sources) -> Read:
@@ -362,6 +365,19 @@ def checked(kind: type[Read], sources: Sources) -> Read:
         raise SettingsError(name, _problem(first["type"], first["msg"]), sources.of(name)) from error
     settings._sources = sources  # noqa: SLF001 - set once, here, where they are read
     return settings
+
+
+def _check_delivery(settings: Settings) -> None:
+    """Refuse what kafka-python's producer would refuse, which is built once the runner has started."""
+    delivery_s = settings.publish.delivery_timeout_s
+    request_ms = {**DEFAULTS, **settings.kafka}["request_timeout_ms"]
+    # One that is no number is refused, by its name, where a client is opened.
+    if isinstance(request_ms, int) and delivery_s * 1000 < request_ms:
+        problem = (
+            f"{delivery_s:g} s is below kafka.request_timeout_ms ({request_ms}), and a message must not be "
+            "given up before its request is: raise it, or lower that"
+        )
+        raise settings.refuse("publish.delivery_timeout_s", problem)
 
 
 def _environment() -> dict[str, Any]:

@@ -181,6 +181,24 @@ def test_a_wrong_setting_in_the_file_is_refused(
     assert refused.exit_code == 78
 
 
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["publish.delivery_timeout_s=12", "publish.transaction_timeout_s=10"], "12 s is below"),
+        (["kafka.request_timeout_ms=60001"], "kafka.request_timeout_ms (60001)"),
+    ],
+)
+def test_a_message_that_is_given_up_before_its_request_is_refused(
+    write: Callable[..., Path], overrides: list[str], says: str
+) -> None:
+    """It was refused by the producer, once the runner had started, without the name of a setting."""
+    refused = refusal(write(), *overrides)
+    assert refused.setting == "publish.delivery_timeout_s"
+    assert says in refused.problem
+    assert load(write(), ["kafka.request_timeout_ms=60000"]).publish.delivery_timeout_s == 60
+    load(write(), ["kafka.request_timeout_ms=soon"])  # no number: for whoever opens a client to refuse
+
+
 def test_a_message_limit_that_leaves_no_room_for_a_verdict_is_refused(write: Callable[..., Path]) -> None:
     """It was refused by the codec, in each replica, and the gate ended with three failed starts."""
     assert refusal(write(limits={"max_message_bytes": 1000})).setting == "limits.max_message_bytes"

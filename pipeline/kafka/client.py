@@ -26,22 +26,12 @@ from kafka.net.selector import NetworkSelector
 
 from pipeline.errors import BrokerRefused, BrokerUnreachable, SettingsError, TransientError
 from pipeline.kafka.connections import Connections
+from pipeline.kafka.defaults import DEFAULTS
 from pipeline.kafka.security import check_security
 
 logger = logging.getLogger(__name__)
 
 C = TypeVar("C")
-
-DEFAULTS: Mapping[str, Any] = {
-    "client_id": "sluice",
-    "bootstrap_timeout_ms": 10_000,
-    "request_timeout_ms": 15_000,
-    # After a broker's death the library would wait up to 30 s between attempts, and up to 5 min to learn
-    # of a new leader; a gate should be back within seconds of the broker.
-    "reconnect_backoff_max_ms": 1_000,
-    "metadata_max_age_ms": 30_000,
-}
-"""What Sluice sets unless the user does. Times in milliseconds, as kafka-python has them."""
 
 MAX_REQUEST_BYTES = 1 << 20
 """Largest message that a producer takes by default; just below what a broker does (`message.max.bytes`)."""

@@ -20,6 +20,7 @@ from kafka.protocol.producer import EndTxnRequest, ProduceRequest
 from pipeline.errors import BrokerRefused, BrokerUnreachable, SettingsError, TransientError
 from pipeline.kafka import client
 from pipeline.kafka.client import SluiceKafkaClient, connection, open_client, translated
+from pipeline.kafka.defaults import DEFAULTS
 
 NOWHERE: dict[str, Any] = {"bootstrap_servers": "127.0.0.1:1", "bootstrap_timeout_ms": 300}
 
@@ -82,7 +83,7 @@ def test_a_token_provider_is_loaded_by_its_name(monkeypatch):
 def test_every_setting_that_is_allowed_is_known_to_every_client():
     for kind in (KafkaConsumer, KafkaProducer):
         assert kind.DEFAULT_CONFIG.keys() >= client.ALLOWED
-    assert client.DEFAULTS.keys() <= client.ALLOWED
+    assert DEFAULTS.keys() <= client.ALLOWED
 
 
 @pytest.mark.parametrize(
