@@ -351,7 +351,7 @@ class OffsetsLost(FatalError):
         topic: Source topic.
         partition: Its partition.
         wanted: The offset that was to be read next.
-        earliest: The first offset that still exists.
+        earliest: The first offset that may still exist: what is before it does not.
     """
 
     exit_code = 65  # EX_DATAERR
@@ -365,7 +365,7 @@ class OffsetsLost(FatalError):
 
     def __str__(self) -> str:
         return (
-            f"{self.topic}[{self.partition}]@{self.wanted}: retention deleted "
+            f"{self.topic}[{self.partition}]@{self.wanted}: retention deleted at least "
             f"{self.earliest - self.wanted} offsets unread, up to {self.earliest}; to accept the loss, "
             "count it and go on, set gate.on_lost: skip"
         )

@@ -45,11 +45,10 @@ class Nodes:
         self._add_worker()
 
     def restart(self, *, after_s: float = 0.0) -> None:
-        """Kill the head and what depends on it (SIGKILL), and after a while start it all anew at its address."""
+        """Kill the head, then what has lost it (SIGKILL); after a while start it all anew at its address."""
         cluster, self._cluster = self._cluster, Cluster()
-        for node in list(cluster.worker_nodes):
+        for node in cluster.list_all_nodes():
             cluster.remove_node(node, allow_graceful=False)
-        cluster.remove_node(cluster.head_node, allow_graceful=False)
         time.sleep(after_s)
         self._start()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
@@ -23,9 +24,11 @@ POISONS = {"segfault": SEGFAULTS, "out of memory": HOGS}
 """The same, as documents."""
 
 
-def pace_file(bundle: Path) -> Path:
-    """Where the seconds per candidate stand, beside the bundle; it may be written at any time."""
-    return bundle.parent / "seconds_per_row"
+def set_pace(bundle: Path, seconds_per_row: float) -> None:
+    """Say what a candidate costs, at any time: the next batch is scored at that pace."""
+    new = _pace_file(bundle).with_suffix(".new")
+    new.write_text(str(seconds_per_row))
+    new.replace(_pace_file(bundle))  # at once, or a replica might read half of it
 
 
 class PoisonPreparer(TrivialPreparer):
@@ -41,11 +44,11 @@ class PoisonPreparer(TrivialPreparer):
 
 
 class PacedScorer(TrivialScorer):
-    """As the trivial one, at the pace that the file beside its bundle says."""
+    """As the trivial one, at the pace that was set for its bundle."""
 
     def __init__(self, bundle_path: Path | str, **options: int | None) -> None:
         super().__init__(bundle_path, **options)
-        self._pace = pace_file(Bundle.open(bundle_path).path)
+        self._pace = _pace_file(Bundle.open(bundle_path).path)
 
     def score(self, tokens: Tokens) -> Scores:
         time.sleep(float(self._pace.read_text()) * len(tokens))
@@ -53,8 +56,12 @@ class PacedScorer(TrivialScorer):
         return super().score(tokens)
 
 
+def _pace_file(bundle: Path) -> Path:
+    return bundle.parent / "seconds_per_row"
+
+
 def _swallow(ids: np.ndarray) -> None:
     if SEGFAULTS in ids:
-        os.kill(os.getpid(), signal.SIGSEGV)
+        ctypes.string_at(0)
     if HOGS in ids:
         os.kill(os.getpid(), signal.SIGKILL)

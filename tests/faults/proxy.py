@@ -16,9 +16,14 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+PRODUCE = 0
+FETCH = 1
+LIST_OFFSETS = 2
+HEARTBEAT = 12
+ADD_PARTITIONS_TO_TXN = 24
+ADD_OFFSETS_TO_TXN = 25
 END_TXN = 26
 TXN_OFFSET_COMMIT = 28
-PRODUCE = 0
 
 
 @dataclass(frozen=True, slots=True)

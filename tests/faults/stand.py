@@ -10,9 +10,12 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
 
 from pipeline.account import Report
 from pipeline.follow import Follower
@@ -22,16 +25,20 @@ from pipeline.reconcile import reconcile_topics
 from pipeline.settings import Settings
 from tests.fakes import stand_in_bundle
 from tests.faults.attended import Attended
-from tests.faults.paced import pace_file
+from tests.faults.paced import set_pace
 from tests.faults.results import Row, record
 from tests.faults.watch import Watch
 from tests.integration.gates import Gate, Lab
 
-BUSY_S = 6.0
-"""How long the seeds of one round keep the replicas busy, while nothing is broken."""
+BUSY_S = 20.0
+"""How long the seeds of one round keep the replicas busy, while nothing is broken: longer than a fault lasts. What
+is left after the last one goes as fast as it can."""
 REPLICAS = 2
+CLAIMS_PER_REPLICA = 4
+CLAIM_S = 0.3
+"""How long a replica works on one claim: what is killed is killed in the middle of many."""
 PATIENCE_S = 600.0
-"""For one recovery, and for the rest of the seeds at the end."""
+"""For one recovery, and for the next verdict at the end."""
 SHORT = ("gate.session_timeout_s=6", "publish.transaction_timeout_s=10")
 """Time-outs of every gate here: faults are to last beyond them, and nobody is to wait for minutes."""
 
@@ -53,14 +60,18 @@ class Scenario:
         lab: Its topics, and gates on them.
         size: How much is done.
         watch: Keeps the time.
+        in_flight: Offsets whose verdicts may come although something broke: they had been handed out.
     """
 
-    def __init__(self, lab: Lab, size: Size, watch: Watch) -> None:
+    def __init__(self, lab: Lab, size: Size, watch: Watch, in_flight: int) -> None:
         self.lab = lab
         self.size = size
         self.watch = watch
+        self._in_flight = in_flight
         self.recoveries: list[float] = []
         """The longest time without a committed verdict in each round, from the fault on, in seconds."""
+        self.report = Report()
+        """The account after it, once it is over."""
         self._draw = random.Random(f"{lab.group}")
 
     @property
@@ -81,12 +92,17 @@ class Scenario:
         for number in range(self.size.rounds):
             self.until_more(self.size.messages // 50)
             left = self.size.messages - self.watch.n_seen
-            assert left > self.size.messages // 50, f"{left} seeds are left for round {number + 1}: too few"
+            assert left > self._in_flight, f"{left} seeds are left for round {number + 1}: too few"
             time.sleep(self._draw.uniform(0.0, 1.0))
             yield number
+        self.hurry()
+
+    def hurry(self) -> None:
+        """Let the seeds that are left go as fast as they can."""
+        set_pace(Path(self.settings.bundle), 0.0)
 
     def strike(self, fault: Callable[[], object]) -> float:
-        """Do it, and wait for the next verdict that is written once it is done.
+        """Do it, and wait until more verdicts have come than were in flight, some written once it was done.
 
         Args:
             fault: What is done, and undone where it has to be.
@@ -98,9 +114,12 @@ class Scenario:
         fault()
         done = time.time()
         left = self.size.messages - self.watch.n_seen
-        assert left > 0, "the seeds ran out during the fault: they have to last longer, see busy_s"
+        assert left > self._in_flight, (
+            "the seeds ran out during the fault: they have to last longer, see busy_s"
+        )
         until(lambda: self.watch.first_since(done), "a verdict is committed after the fault")
-        took = self.watch.longest_silence(began, self.watch.first_since(done) or done)
+        self.until_more(self._in_flight)
+        took = self.watch.longest_silence(began, time.time())
         self.recoveries.append(took)
         return took
 
@@ -110,9 +129,13 @@ class Scenario:
         until(lambda: self.watch.n_seen >= wanted, f"{n} more verdicts are in sight")
 
     def until_all(self, n: int | None = None) -> None:
-        """Wait until every seed has its verdict in sight."""
+        """Wait until every seed has its verdict in sight, for as long as more of them come."""
         wanted = self.size.messages if n is None else n
-        until(lambda: self.watch.n_seen >= wanted, f"all {wanted} verdicts are in sight")
+        while (seen := self.watch.n_seen) < wanted:
+            until(
+                lambda seen=seen: self.watch.n_seen > seen,
+                f"more than {seen} of {wanted} verdicts are in sight",
+            )
 
 
 class Stand:
@@ -164,7 +187,7 @@ class Stand:
         """
         size = Size(self.size.messages, rounds or self.size.rounds, self.size.result)
         per_s = per_s or size.messages / (busy_s * size.rounds)
-        pace_file(self._bundle).write_text(str(REPLICAS / per_s))
+        set_pace(self._bundle, REPLICAS / per_s)
         lab = self._lab(
             _slug(name), size, own, {key.replace("_", "."): value for key, value in configs.items()}
         )
@@ -173,7 +196,7 @@ class Stand:
         with ExitStack() as stack:
             follower = stack.enter_context(Follower(lab.settings(), every_s=2.0))
             watch = stack.enter_context(Watch(lab.settings()))
-            scenario = Scenario(lab, size, watch)
+            scenario = Scenario(lab, size, watch, in_flight=round(CLAIMS_PER_REPLICA * CLAIM_S * per_s))
             yield scenario
             during = follower.report(to_end=True)
         after = reconcile_topics(lab.settings(), to_end=True)
@@ -182,8 +205,10 @@ class Stand:
         for report in (during, after):
             assert report.closed, report.examples
         assert during == after
+        scenario.report = after
         if size.result is not None:
             record(size.result, row)
+        self._forget(lab)
 
     def _lab(self, name: str, size: Size, own: Sequence[str], configs: dict[str, str]) -> Lab:
         def topic(partitions: int, route: str) -> str:
@@ -201,12 +226,20 @@ class Stand:
             "execution.start_s=600",
             f"pool.min_replicas={REPLICAS}",
             f"pool.max_replicas={REPLICAS}",
+            f"claims.target_s={CLAIM_S}",
             f"claims.max_offsets={claim}",
             f"claims.min_offsets={claim // 2}",
+            f"claims.in_flight_per_replica={CLAIMS_PER_REPLICA}",
         )
         folder = self._folder / name
         folder.mkdir()
         return Lab(self.brokers, self._bundle, topic, folder, self._ray_address, (*common, *own))
+
+    def _forget(self, lab: Lab) -> None:
+        """Delete the topics: a broker that is killed looks all its partitions over when it starts."""
+        names = lab.settings().topics
+        with suppress(KafkaError), KafkaAdminClient(**self.kafka) as admin:
+            admin.delete_topics([names.input, *names.outputs.values()])
 
 
 def until(reached: Callable[[], object], what: str, timeout_s: float = PATIENCE_S) -> None:

@@ -17,6 +17,8 @@ from tests.integration.gates import Gate
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
 AWAY_S = 60.0
+BOUNCE_S = 60.0
+"""Longer than a broker takes to stop, to start and to be in service again; meanwhile verdicts go on."""
 
 
 def leader(scenario: Scenario) -> int:
@@ -47,7 +49,7 @@ def coordinator(admin: KafkaAdminClient, key: str, kind: CoordinatorType) -> int
 @pytest.mark.parametrize("how", ["hard", "clean"])
 def test_a_bounced_broker_is_borne(stand: Stand, whose: Callable[[Scenario], int], how: str) -> None:
     name = f"{whose.__name__.replace('_', ' ')} bounced, {how}"
-    with stand.scenario(name) as scenario, scenario.gate() as gate:
+    with stand.scenario(name, busy_s=BOUNCE_S) as scenario, scenario.gate() as gate:
 
         def bounce() -> None:
             if how == "hard":

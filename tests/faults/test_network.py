@@ -8,7 +8,21 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.proxy import END_TXN, PRODUCE, TXN_OFFSET_COMMIT, Fate, Frame, Proxy, Rule, passes
+from tests.faults.proxy import (
+    ADD_OFFSETS_TO_TXN,
+    ADD_PARTITIONS_TO_TXN,
+    END_TXN,
+    FETCH,
+    HEARTBEAT,
+    LIST_OFFSETS,
+    PRODUCE,
+    TXN_OFFSET_COMMIT,
+    Fate,
+    Frame,
+    Proxy,
+    Rule,
+    passes,
+)
 from tests.faults.stand import Stand, until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
@@ -49,7 +63,13 @@ class Once:
         ("EndTxn cut off", END_TXN, Fate.IS_CUT, False),
         ("answer to TxnOffsetCommit cut off", TXN_OFFSET_COMMIT, Fate.IS_CUT, True),
         ("answer to Produce cut off", PRODUCE, Fate.IS_CUT, True),
+        ("answer to Produce lost", PRODUCE, Fate.IS_LOST, True),
         ("Produce delivered late, after it was sent again", PRODUCE, LATE_S, False),
+        ("answer to AddPartitionsToTxn lost", ADD_PARTITIONS_TO_TXN, Fate.IS_LOST, True),
+        ("answer to AddOffsetsToTxn cut off", ADD_OFFSETS_TO_TXN, Fate.IS_CUT, True),
+        ("answer to Fetch cut off", FETCH, Fate.IS_CUT, True),
+        ("answer to Heartbeat lost", HEARTBEAT, Fate.IS_LOST, True),
+        ("answer to ListOffsets lost", LIST_OFFSETS, Fate.IS_LOST, True),
     ],
 )
 def test_a_request_or_an_answer_that_fails_is_borne(
@@ -70,7 +90,7 @@ def test_a_request_or_an_answer_that_fails_is_borne(
 def test_a_slow_network_slows_and_breaks_nothing(stand: Stand, proxy: Proxy) -> None:
     through = f"kafka.bootstrap_servers={proxy.bootstrap_servers}"
     name = "every answer half a second late"
-    with stand.scenario(name, busy_s=30.0) as scenario, scenario.gate(through) as gate:
+    with stand.scenario(name, busy_s=60.0) as scenario, scenario.gate(through) as gate:
         for _ in scenario.rounds():
             scenario.strike(lambda: for_a_while(proxy, lambda frame: 0.5 if frame.is_answer else Fate.PASSES))
         scenario.until_all()

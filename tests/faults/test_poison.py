@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 
-from pipeline.reconcile import reconcile_topics
 from tests.faults.paced import POISONS
 from tests.faults.stand import Stand
 
@@ -16,14 +16,16 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 @pytest.mark.parametrize("poison", list(POISONS))
 def test_a_row_that_kills_its_replica_is_rejected_and_the_rest_goes_on(stand: Stand, poison: str) -> None:
     name = f"poison row, {poison} in its replica"
-    small = ("claims.max_offsets=4", "claims.min_offsets=2")  # each halving costs an execution
+    small = ("claims.max_offsets=8", "claims.min_offsets=4")  # each halving costs an execution
     with stand.scenario(name, *small, seeds=False) as scenario:
         n = scenario.size.messages // 10
         bad = set(random.sample(range(n), scenario.size.rounds))
         documents = (poison if i in bad else f"boot no. {i}" for i in range(n))
         scenario.lab.send(scenario.lab.candidate(i, document=one) for i, one in enumerate(documents))
         with scenario.gate() as gate:
+            scenario.until_more(1)
+            began = time.time()
             scenario.until_all(n)
+            scenario.recoveries.append(scenario.watch.longest_silence(began, time.time()))
             assert gate.process.poll() is None
-    report = reconcile_topics(scenario.settings, to_end=True)
-    assert (report.candidates, report.rejected) == (n, len(bad))
+    assert (scenario.report.candidates, scenario.report.rejected) == (n, len(bad))

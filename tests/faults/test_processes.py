@@ -58,7 +58,10 @@ def test_a_killed_prepare_actor_is_replaced(stand: Stand) -> None:
 
 @pytest.mark.faults
 def test_a_killed_worker_node_is_done_without_and_another_is_used(stand: Stand, nodes: Nodes) -> None:
-    with stand.scenario("Ray worker node killed") as scenario, scenario.attended() as gate:
+    with (
+        stand.scenario("Ray worker node killed", busy_s=60.0) as scenario,  # until another has started
+        scenario.attended() as gate,
+    ):
         for _ in scenario.rounds():
             scenario.strike(nodes.replace_worker)
         scenario.until_all()

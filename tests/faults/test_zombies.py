@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
+import psutil
 import pytest
 
 from tests.faults.attended import Attended
@@ -19,18 +20,24 @@ from tests.integration.gates import N_PARTITIONS
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
-BEYOND_S = 16.0
-"""Longer than session and transaction time-outs of these gates, and than the broker's rounds of ending such."""
+BEYOND_S = 22.0
+"""Longer than the session time-out of these gates, and than that of their transactions together with the time in
+which a broker notices."""
+HANG_S = 20.0
+"""After so long without an answer a keeper replaces its runner, where it is told to be so quick."""
 SETTLE_S = 8.0
 """How long the one that took over is watched after the zombie woke up."""
 
 
 @pytest.mark.parametrize("what", ["keeper", "runner", "both"])
 def test_a_zombie_is_replaced_and_writes_nothing_when_it_wakes(stand: Stand, what: str) -> None:
-    stopped = {"keeper": "keeper", "runner": "runner", "both": "keeper and runner"}[what]
-    name = f"{stopped} stopped beyond the time-outs, another gate takes over"
+    name = {
+        "keeper": "keeper stopped beyond the time-outs, another gate takes over",
+        "runner": "runner stopped beyond the time-outs, another gate goes on",
+        "both": "keeper and runner stopped beyond the time-outs, another gate takes over",
+    }[what]
     with (
-        stand.scenario(name, busy_s=100.0) as scenario,  # two gates work on them
+        stand.scenario(name, busy_s=150.0) as scenario,  # two gates work on them
         scenario.attended("gate.instance=a") as first,
         scenario.attended("gate.instance=b") as second,
     ):
@@ -42,18 +49,37 @@ def test_a_zombie_is_replaced_and_writes_nothing_when_it_wakes(stand: Stand, wha
         scenario.until_all()
 
 
+def test_a_runner_that_stays_stopped_is_replaced_by_its_keeper(stand: Stand) -> None:
+    name = "runner stopped for good, its keeper starts another"
+    with (
+        stand.scenario(name, f"execution.hang_s={HANG_S:g}", busy_s=60.0) as scenario,
+        scenario.attended() as gate,
+    ):
+        for _ in scenario.rounds():
+            scenario.strike(lambda: stop_for_good(gate.runner))
+        scenario.until_all()
+        assert gate.exits == []
+
+
 def test_a_zombie_whose_successor_goes_by_its_name_gives_way(stand: Stand) -> None:
     name = "gate stopped beyond the time-outs, its own successor runs"
-    with stand.scenario(name, rounds=1, busy_s=60.0) as scenario, scenario.gate("gate.instance=a") as zombie:
+    with stand.scenario(name, rounds=1, busy_s=150.0) as scenario, scenario.gate("gate.instance=a") as zombie:
         for _ in scenario.rounds():
             os.kill(zombie.process.pid, signal.SIGSTOP)
-        with scenario.attended("gate.instance=a") as successor:
-            scenario.strike(lambda: time.sleep(BEYOND_S))
-            os.kill(zombie.process.pid, signal.SIGCONT)
-            until(lambda: zombie.process.poll() is not None, "the zombie ends")
-            assert zombie.process.returncode == 75
-            scenario.until_all()
-            assert len(successor.exits) <= 1, "it may be fenced once, not time after time"
+            with scenario.attended("gate.instance=a") as successor:
+                scenario.strike(lambda: time.sleep(BEYOND_S))
+                os.kill(zombie.process.pid, signal.SIGCONT)
+                until(lambda: zombie.process.poll() is not None, "the zombie ends")
+                assert zombie.process.returncode == 75
+                scenario.hurry()
+                scenario.until_all()
+                assert len(successor.exits) <= 1, "it may be fenced once, not time after time"
+
+
+def stop_for_good(runner: int) -> None:
+    """Stop a runner until its keeper has killed it."""
+    os.kill(runner, signal.SIGSTOP)
+    until(lambda: not psutil.pid_exists(runner), "the keeper has killed its runner")
 
 
 def stop_for_long(pids: Sequence[int], other: Attended | None) -> None:
