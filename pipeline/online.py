@@ -20,8 +20,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
-import uvicorn
-from fastapi import FastAPI
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
@@ -34,6 +32,7 @@ from pipeline.records import Candidates
 from pipeline.runner import start_ray
 from pipeline.serving import door
 from pipeline.serving.errors import DoorFailed
+from pipeline.serving.server import server
 from pipeline.serving.service import STARTING, Service
 from pipeline.serving.settings import ServeSettings
 from pipeline.serving.stages import Preparing, Scoring
@@ -198,10 +197,10 @@ def run(settings: ServeSettings, bundle: Bundle, *, token: str | None) -> None:
 async def _run(settings: ServeSettings, bundle: Bundle, token: str | None, listener: socket.socket) -> None:
     replicas = Replicas(settings, bundle)
     service = Service(replicas, bundle, settings)
-    server = _server(door.app(service, token=token))
+    http = server(door.app(service, token=token))
     stopping = asyncio.Event()
     _stop_on_signals(stopping)
-    serving = asyncio.create_task(server.serve([listener]))
+    serving = asyncio.create_task(http.serve([listener]))
     keeping = asyncio.create_task(service.keep_ready())
     host, port = listener.getsockname()[:2]
     logger.info("door open at http://%s:%s", host, port)
@@ -212,7 +211,7 @@ async def _run(settings: ServeSettings, bundle: Bundle, token: str | None, liste
         await service.drained()
     finally:
         keeping.cancel()
-        server.should_exit = True
+        http.should_exit = True
         await serving
         # What is being deployed at a signal has to be there before it can be taken away.
         await asyncio.wait({deploying}, timeout=settings.http.shutdown_grace_s if stopping.is_set() else 0)
@@ -271,26 +270,3 @@ def _listening(settings: ServeSettings) -> Iterator[socket.socket]:
         raise settings.refuse("http.port", problem) from error
     with listener:
         yield listener
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, whose signals are ours: its own handling ends the process by the signal, not with 0."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals alone."""
-        yield
-
-
-def _server(application: FastAPI) -> _Server:
-    config = uvicorn.Config(
-        application,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        lifespan="off",
-        ws="none",
-        timeout_keep_alive=75,  # longer than load balancers keep theirs, which would meet a closed one
-        timeout_graceful_shutdown=2,  # what was accepted was waited for before
-    )
-    return _Server(config)

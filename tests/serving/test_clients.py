@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
-import uvicorn
 
 from actors.bundle import Bundle
 from pipeline.serving import door
+from pipeline.serving.server import MAX_HEAD_BYTES, server
 from pipeline.serving.service import Service
 from tests.serving.local import LocalJudge, settings_for
 
@@ -27,16 +29,19 @@ def url(base_bundle: Bundle, one_thread: None) -> Iterator[str]:
     settings = settings_for(base_bundle, pool=REAL)
     service = Service(LocalJudge(settings, base_bundle), base_bundle, settings)
     service.not_ready = None
-    server = uvicorn.Server(
-        uvicorn.Config(door.app(service), port=0, log_config=None, lifespan="off", ws="none")
-    )
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        thread.join(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    http = server(door.app(service))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=asyncio.run, args=(http.serve([listener]),))
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        http.should_exit = True
+        thread.join()
+
+
+def caller(url: str) -> socket.socket:
+    """A connection to the door."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    return socket.create_connection((host, int(port)), timeout=10)
 
 
 def test_the_readme_s_lines_run(url: str, base_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,3 +57,16 @@ def test_many_requests_go_over_one_connection(url: str) -> None:
         for _ in range(3):
             assert session.post(f"{url}/rerank", json={"query": "q", "texts": ["a", "b"]}, timeout=10).ok
             assert session.post(f"{url}/rerank", data=b"{", timeout=10).status_code == 400
+
+
+def test_a_head_without_an_end_is_refused_once_it_is_large(url: str) -> None:
+    """Headers were taken at any size, and held."""
+    begin = b"GET /healthz HTTP/1.1\r\nHost: door\r\nX-Long: "
+    room = MAX_HEAD_BYTES - len(begin)
+    with caller(url) as within:
+        within.sendall(begin + b"x" * (room - 4))
+        within.sendall(b"\r\n\r\n")
+        assert within.recv(99).startswith(b"HTTP/1.1 200 ")
+    with caller(url) as beyond:
+        beyond.sendall(begin + b"x" * (room + 1))
+        assert beyond.recv(99).startswith(b"HTTP/1.1 400 ")
