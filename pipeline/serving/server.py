@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 MAX_HEAD_BYTES = 32 << 10
-"""A head of which more has come, and not its end, is refused. What comes in one read may be more, up to 256 KiB."""
+"""A head of which more has come without its end is refused. What comes in one read may be more, up to 256 KiB."""
 
 
 class Server(uvicorn.Server):
