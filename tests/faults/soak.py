@@ -1,7 +1,7 @@
 """A gate at half its load for a chosen time, with a random fault each minute: `make soak`.
 
-Samples lag, memory, file descriptors and executions all the while; at the end the account over everything must
-close. Writes `bench/results/soak.json` and a plot beside it.
+Looks at lag, memory, file descriptors and executions all the while; at the end the account over everything must
+close, and the memory of keeper and runner be what it was. Writes `bench/results/soak.json` and a plot beside it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
-import numpy as np
-import psutil
 from kafka import KafkaProducer
 from kafka import errors as kafka_errors
 
@@ -29,9 +28,10 @@ from pipeline.kafka import topics
 from pipeline.kafka.embedded import EmbeddedKafka
 from tests.faults.attended import Attended
 from tests.faults.background import Background
+from tests.faults.looks import KINDS, Looks, Sample, growth_mb, is_flat
 from tests.faults.nodes import Nodes
 from tests.faults.stand import Scenario, Size, Stand
-from tests.faults.test_processes import kill, living
+from tests.faults.test_processes import actors, kill, living
 from tests.integration.gates import N_PARTITIONS
 
 mpl.use("Agg")
@@ -40,32 +40,15 @@ from matplotlib import pyplot as plt
 RESULT = Path(__file__).parents[2] / "bench" / "results" / "soak.json"
 CAPACITY_PER_S = 400
 """Candidates that the pool can score in a second, set by its pace; half of it is sent."""
-LOOK_EVERY_S = 5.0
 FAULT_EVERY_S = 60.0
-ROTATE_EVERY_S = 300.0
-"""Age at which an execution is replaced: many rotations in an hour."""
+ROTATE_EVERY_S = 120.0
+"""Age at which an execution is replaced: several within the life of a keeper."""
+LIVED_S = 0.75 * ROTATE_EVERY_S
+"""An execution that was not cut short by a fault: memory is judged by those."""
 
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One look. A process that is not there counts 0."""
-
-    at_s: float
-    sent: int
-    seen: int
-    execution: int
-    keeper: int
-    """Process id."""
-    keeper_mb: float
-    keeper_fds: int
-    runner_mb: float
-    runner_fds: int
-    replicas_mb: float
-
-    @property
-    def lag(self) -> int:
-        """Sent, and without a committed verdict in sight."""
-        return self.sent - self.seen
+Fault = tuple[str, Callable[[], object]]
+Done = tuple[float, str]
+"""When, in seconds, and what."""
 
 
 class Load(Background):
@@ -111,41 +94,59 @@ def main() -> int:
         EmbeddedKafka(n_brokers=3, start_timeout_s=180.0) as brokers,
         Nodes(n_workers=2) as nodes,
     ):
-        stand = Stand(brokers, nodes.address, Path(folder), Size(int(CAPACITY_PER_S * 60 * minutes / 2), 1))
+        n = int(CAPACITY_PER_S * 60 * minutes / 2)
+        stand = Stand(brokers, nodes.address, Path(folder), Size(n, 1, RESULT.with_name("faults.json")))
         samples, faults = soak(stand, nodes, minutes * 60)
-    _record(samples, faults, minutes)
-    return 0
+        logs = [log.read_text(errors="replace") for log in Path(folder).rglob("gate-*.log")]
+    found = judged(samples)
+    n_rotations = sum(log.count(": ends, aged ") for log in logs)
+    how = {"command": f"make soak MINUTES={minutes:g}", "minutes": minutes, "rotations": n_rotations}
+    _record(samples, faults, {**how, **found})
+    return 1 if False in found.values() else 0
 
 
-def soak(stand: Stand, nodes: Nodes, seconds: float) -> tuple[list[Sample], list[tuple[float, str]]]:
+def soak(stand: Stand, nodes: Nodes, seconds: float) -> tuple[list[Sample], list[Done]]:
     """The looks that were taken, and when which fault was done."""
     rotate = f"execution.max_age_s={ROTATE_EVERY_S:g}"
-    samples: list[Sample] = []
-    faults: list[tuple[float, str]] = []
+    done: list[Done] = []
     with (
-        stand.scenario("soak", rotate, seeds=False, per_s=CAPACITY_PER_S) as scenario,
+        stand.scenario("soak", rotate, rounds=1, seeds=False, per_s=CAPACITY_PER_S) as scenario,
         scenario.attended() as gate,
     ):
-        scenario_faults = _faults(stand, nodes, gate)
-        with Load(scenario, stand.brokers.bootstrap_servers, CAPACITY_PER_S / 2) as load:
-            began = time.monotonic()
-            for due in itertools.count(1):
-                while (now := time.monotonic() - began) < min(due * FAULT_EVERY_S, seconds):
-                    samples.append(_look(now, load.sent, scenario, gate))
-                    time.sleep(LOOK_EVERY_S)
-                if now >= seconds:
-                    break
-                name, fault = random.choice(scenario_faults)
-                print(f"{now:6.0f} s: {name}", file=sys.stderr, flush=True)
-                faults.append((now, name))
-                fault()
-        # More than was acknowledged, where an acknowledgement was lost.
-        held = topics.extents(scenario.settings.kafka, scenario.settings.topics.input)
-        scenario.until_all(sum(one.high_watermark for one in held.values()))
-    return samples, faults
+        load = Load(scenario, stand.brokers.bootstrap_servers, CAPACITY_PER_S / 2)
+        with Looks(gate, scenario.watch, lambda: load.sent) as looks:
+            with load:
+                began = time.monotonic()
+                for due, (name, fault) in enumerate(_in_turns(_faults(stand, nodes, gate)), 1):
+                    time.sleep(max(0.0, began + min(due * FAULT_EVERY_S, seconds) - time.monotonic()))
+                    if due * FAULT_EVERY_S >= seconds:
+                        break
+                    now = round(time.monotonic() - began, 1)
+                    print(f"{now:6.0f} s: {name}", file=sys.stderr, flush=True)
+                    done.append((now, name))
+                    fault()
+            # More than was acknowledged, where an acknowledgement was lost.
+            held = topics.extents(scenario.settings.kafka, scenario.settings.topics.input)
+            scenario.until_all(sum(one.high_watermark for one in held.values()))
+    return looks.samples, done
 
 
-def _faults(stand: Stand, nodes: Nodes, gate: Attended) -> Sequence[tuple[str, Callable[[], object]]]:
+def judged(samples: Sequence[Sample]) -> dict[str, float | bool | None]:
+    """Whether the memory of keeper and runner stayed where it was, execution after execution."""
+    return {
+        f"{kind}_{name}": judge(samples, kind, LIVED_S)
+        for kind in ("keeper", "runner")
+        for name, judge in (("mb_per_rotation", growth_mb), ("is_flat", is_flat))
+    }
+
+
+def _in_turns(faults: Sequence[Fault]) -> Iterator[Fault]:
+    """All of them, in an order drawn anew each time, without an end."""
+    while True:
+        yield from random.sample(faults, len(faults))
+
+
+def _faults(stand: Stand, nodes: Nodes, gate: Attended) -> Sequence[Fault]:
     def bounce() -> None:
         broker = random.randrange(3)
         stand.brokers.kill(broker)
@@ -155,89 +156,45 @@ def _faults(stand: Stand, nodes: Nodes, gate: Attended) -> Sequence[tuple[str, C
         for pid in living(gate.replicas)[:1]:
             kill(pid)
 
+    def prepare() -> None:
+        for pid in sorted(actors() - {*gate.replicas})[:1]:
+            kill(pid)
+
     return [
         ("keeper killed", lambda: kill(gate.keeper)),
         ("runner killed", lambda: kill(gate.runner)),
         ("replica killed", replica),
+        ("Prepare actor killed", prepare),
         ("worker node killed", nodes.replace_worker),
         ("broker bounced", bounce),
     ]
 
 
-def _look(now: float, sent: int, scenario: Scenario, gate: Attended) -> Sample:
-    status = gate.status() or {}
-    keeper, runner = gate.keeper, status.get("runner") or 0
-    replicas = [int(name.rpartition(":")[2]) for name in status.get("replicas", ())]
-    return Sample(
-        round(now, 1),
-        sent,
-        scenario.watch.n_seen,
-        status.get("execution", 0),
-        keeper,
-        _mb(keeper),
-        _fds(keeper),
-        _mb(runner),
-        _fds(runner),
-        round(sum(_mb(pid) for pid in replicas), 1),
-    )
-
-
-def _mb(pid: int) -> float:
-    try:
-        return round(psutil.Process(pid).memory_info().rss / 1e6, 1) if pid else 0.0
-    except psutil.NoSuchProcess:
-        return 0.0
-
-
-def _fds(pid: int) -> int:
-    try:
-        return int(psutil.Process(pid).num_fds()) if pid else 0
-    except psutil.NoSuchProcess:
-        return 0
-
-
-def _lives(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
-    """The looks at one keeper after the other."""
-    for _, of_one in itertools.groupby(samples, key=lambda one: one.keeper):
-        yield list(of_one)
-
-
-def growth_mb_per_hour(samples: Sequence[Sample]) -> float | None:
-    """How the longest-lived keeper's memory grew, by a line through its looks from a fifth of them on."""
-    life = max(_lives(samples), key=len)
-    life = life[len(life) // 5 :]
-    if len(life) < 10:
-        return None
-    hours = np.array([one.at_s for one in life]) / 3600
-    return round(float(np.polyfit(hours, [one.keeper_mb for one in life], 1)[0]), 1)
-
-
-def _record(samples: Sequence[Sample], faults: Sequence[tuple[float, str]], minutes: float) -> None:
-    found = {
-        "minutes": minutes,
+def _record(samples: Sequence[Sample], faults: Sequence[Done], found: Mapping[str, Any]) -> None:
+    result = {
+        **found,
         "candidates": samples[-1].sent,
-        "faults": faults,
-        "executions": sum(max(one.execution for one in life) for life in _lives(samples)),
         "max_lag": max(one.lag for one in samples),
-        "keeper_growth_mb_per_hour": growth_mb_per_hour(samples),
-        "machine": machine.described(),
+        "faults": faults,
+        "machine": {name: machine.described()[name] for name in ("commit", "cpu", "cores")},
         "samples": [asdict(one) for one in samples],
     }
-    RESULT.write_text(json.dumps(found) + "\n")
+    RESULT.write_text(json.dumps(result) + "\n")
     _plot(samples, faults, RESULT.with_suffix(".png"))
 
 
-def _plot(samples: Sequence[Sample], faults: Sequence[tuple[float, str]], path: Path) -> None:
+def _plot(samples: Sequence[Sample], faults: Sequence[Done], path: Path) -> None:
     figure, (lag, memory, files) = plt.subplots(3, sharex=True, figsize=(9, 8), layout="constrained")
     minutes = [one.at_s / 60 for one in samples]
     lag.plot(minutes, [one.lag for one in samples])
     lag.set_ylabel("lag, candidates")
-    for name in ("keeper_mb", "runner_mb", "replicas_mb"):
-        memory.plot(minutes, [getattr(one, name) for one in samples], label=name.removesuffix("_mb"))
+    for kind in KINDS:
+        memory.plot(minutes, [one.memory_mb[kind] for one in samples], label=kind)
     memory.set_ylabel("memory, MB")
-    memory.legend()
-    for name in ("keeper_fds", "runner_fds"):
-        files.plot(minutes, [getattr(one, name) for one in samples], label=name.removesuffix("_fds"))
+    memory.set_yscale("log")
+    memory.legend(ncols=len(KINDS))
+    for kind in ("keeper", "runner"):
+        files.plot(minutes, [one.files[kind] for one in samples], label=kind)
     files.set_ylabel("file descriptors")
     files.set_xlabel("minutes; a line for each fault")
     files.legend()
