@@ -93,6 +93,7 @@ class Keeper:
         self._ready_since = 0.0
         self._totals = Counts()
         self._troubled_since: float | None = None
+        self._left_at = "no position"
         self._stop_by: float | None = None
 
     def run(self) -> None:
@@ -129,18 +130,17 @@ class Keeper:
                 self._publish(session, at_once=True)
                 session.leaving = True
         except (TransientError, BrokerUnreachable) as trouble:
-            left_at = _named(f"{source}@{offset}" for source, offset in self._ledger.committed.items())
+            if self._assignment is not None:  # otherwise it is where the session before this one left it
+                self._left_at = _named(f"{source}@{at}" for source, at in self._ledger.committed.items())
             self._begin({}, None)
             if self._stop_by is None:
-                self._bear(trouble, opened_at, left_at)
+                self._bear(trouble, opened_at)
                 return False
-            logger.warning("stopped in trouble; the next gate goes on from %s: %s", left_at, trouble)
+            logger.warning("stopped in trouble; the next gate goes on from %s: %s", self._left_at, trouble)
         logger.info("stopped: %s", ", ".join(f"{name} {n}" for name, n in self._totals._asdict().items()))
         return True
 
-    def _bear(
-        self, trouble: TransientError | BrokerUnreachable, opened_at: float | None, left_at: str
-    ) -> None:
+    def _bear(self, trouble: TransientError | BrokerUnreachable, opened_at: float | None) -> None:
         """Wait for another try; raise the trouble once there was no commit for as long as the settings allow.
 
         Building a session may succeed each time, and its first transaction fail each time: so it is the commit
@@ -152,7 +152,7 @@ class Keeper:
             self._troubled_since = now
         if now - self._troubled_since > patience_s:
             raise trouble
-        logger.warning("the session is over at %s, another one is built: %s", left_at, trouble)
+        logger.warning("the session is over at %s, another one is built: %s", self._left_at, trouble)
         time.sleep(trouble.retry_after_s if isinstance(trouble, TransientError) else 1.0)
         self._view.turned()
 

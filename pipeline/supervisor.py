@@ -196,7 +196,6 @@ class Supervisor:
         return outcome
 
     def _ended(self, execution: Execution, outcome: Outcome) -> None:
-        logger.info("execution %d: %s", execution.number, outcome)
         self._metrics.ended_execution(outcome)
         execution.close()
         self._execution = None
@@ -209,6 +208,12 @@ class Supervisor:
             self._failed_starts += 1
         if self._failed_starts >= MAX_FAILED_STARTS:
             raise ExecutionFailed(self._failed_starts)
+        if outcome is Outcome.FINISHED:
+            logger.info("execution %d: finished", execution.number)
+        else:
+            logger.warning(
+                "execution %d: %s; the next one starts as soon as anything waits", execution.number, outcome
+            )
 
     def _wait_for_cluster(self, execution: Execution) -> None:
         now = self._clock()

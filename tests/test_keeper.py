@@ -797,6 +797,27 @@ def test_a_session_that_ends_in_trouble_says_where_the_next_goes_on(
     assert "the session is over at in[0]@0, another one is built: publishing" in caplog.text
 
 
+def test_a_session_that_could_not_be_built_says_so_too(
+    bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While brokers were away, each try but the first said that the session was over at nothing."""
+    bench = Bench(bundle, until_drained=True)
+    bench.answers = True
+    bench.producer_fails = [{"commit": AWAY}]
+
+    def away() -> Session:
+        raise AWAY
+
+    tries = iter([bench._open, away, away, bench._open])
+
+    def open_session() -> Session:
+        return next(tries)()
+
+    bench.keeper._open_session = open_session
+    bench.keeper.run()
+    assert caplog.text.count("the session is over at in[0]@0, another one is built") == 3
+
+
 def test_what_an_execution_held_is_named_when_it_is_handed_out_again(
     bundle: Bundle, caplog: pytest.LogCaptureFixture
 ) -> None:

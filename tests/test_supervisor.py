@@ -167,6 +167,14 @@ def test_the_pause_is_what_candidates_waited_and_not_what_the_pool_was_idle() ->
     assert bench.pause_sum() == "12.0"
 
 
+def test_what_follows_an_execution_that_died_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    bench.tend()
+    bench.running.ended = Outcome.NEVER_WARM
+    bench.tend()
+    assert "execution 1: never_warm; the next one starts as soon as anything waits" in caplog.text
+
+
 def test_executions_that_never_get_warm_stop_the_gate() -> None:
     bench = Bench()
     for _ in range(MAX_FAILED_STARTS - 1):

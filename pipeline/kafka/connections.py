@@ -114,7 +114,7 @@ class Connections(KafkaConnectionManager):  # type: ignore[misc]  # kafka-python
         if _is_final(error, connection):
             self._refusals[node_id] = error
             if why != self.trouble and not self.cluster.is_bootstrap(node_id):
-                logger.warning("broker %s does not let us connect: %s", node_id, why)
+                logger.warning("broker %s does not let us connect, and is asked again: %s", node_id, why)
         elif _hung_up(error, connection):
             why = f"the connection was closed at once; {self._suspicion}"
         self.trouble = why
