@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -25,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from actors.learn.train import build_demo_bundle
-from bench import machine
+from bench import machine, rig
 from pipeline.kafka.jars import cache_folder
 
 RESULT = Path(__file__).parent / "results" / "backfill.json"
@@ -58,10 +56,10 @@ def write_catalogue(path: Path, n: int, *, changed: int = 0) -> None:
 def measured(source: Path, out: Path, bundle: Path, *options: str) -> dict[str, float]:
     """Run a backfill to its end, in a process of its own, and look at all of its processes meanwhile."""
     chosen = [word for one in (f"bundle={bundle}", *TRIVIAL) for word in ("--set", one)]
-    command = [sys.executable, "-m", "pipeline.cli", "backfill", str(source), str(out), "--json"]
+    command = ["backfill", str(source), str(out), "--json", *options]
     began = time.monotonic()
     with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen([*command, *options, *chosen], stdout=said)
+        process = rig.sluice(*command, *chosen, stdout=said)
         peak_mb = 0.0
         while process.poll() is None:
             peak_mb = max(peak_mb, _tree_mb(process.pid))

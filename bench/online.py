@@ -33,11 +33,10 @@ from rich.table import Table
 
 from actors.learn.catalogue import Split, generate
 from actors.learn.train import build_demo_bundle
-from bench import machine
+from bench import machine, rig
 from pipeline.kafka.jars import cache_folder
 
 RESULT = Path(__file__).parent / "results" / "online.json"
-REPOSITORY = Path(__file__).parents[1]
 PAIRS = 20
 """In one request."""
 N_ITEMS = 60_000
@@ -153,18 +152,8 @@ def running(bundle: Path, *overrides: str) -> Iterator[str]:
     """A door that is ready, by its address; stopped at the end."""
     sets = (f"bundle={bundle}", "http.port=0", "ray.num_cpus=4", *overrides)
     with tempfile.NamedTemporaryFile(prefix="sluice-bench-", suffix=".log") as log:
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "pipeline.cli",
-                "serve",
-                *(part for one in sets for part in ("--set", one)),
-            ],
-            stdout=log,
-            stderr=log,
-            cwd=REPOSITORY,
-            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        process = rig.sluice(
+            "serve", *(part for one in sets for part in ("--set", one)), stdout=log, stderr=log
         )
         try:
             yield _ready(process, Path(log.name))

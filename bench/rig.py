@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
@@ -110,6 +110,17 @@ def settings(bootstrap_servers: str, bundle: Path, name: str, *overrides: str) -
     return found
 
 
+def sluice(*arguments: str, stdout: IO[bytes], stderr: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+    """Start a command of `sluice` that does not outlive the thread which called, even when that is killed."""
+    tether = [sys.executable, "-m", "pipeline.kafka.tether", str(os.getpid()), str(REPOSITORY)]
+    return subprocess.Popen(
+        [*tether, sys.executable, "-m", "pipeline.cli", *arguments],
+        stdout=stdout,
+        stderr=stderr,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+    )
+
+
 @contextmanager
 def running(found: Settings) -> Iterator[Gate]:
     """A gate with these settings, stopped at the end."""
@@ -118,13 +129,7 @@ def running(found: Settings) -> Iterator[Gate]:
         log_settings(found) as file,
     ):
         began = time.monotonic()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.cli", "run", "-c", str(file)],
-            stdout=log,
-            stderr=log,
-            cwd=REPOSITORY,
-            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-        )
+        process = sluice("run", "-c", str(file), stdout=log, stderr=log)
         try:
             yield Gate(process, Path(log.name), began)
         finally:
@@ -143,7 +148,7 @@ def log_settings(found: Settings) -> Iterator[Path]:
 
 def rate(samples: Sequence[Sample]) -> float:
     """Candidates per second between the first verdicts and the last."""
-    first, last = samples[0], samples[-1]
+    first, last = _apart(samples[0], samples[-1])
     return (last.scored - first.scored) / (last.at - first.at)
 
 
@@ -152,9 +157,16 @@ def growth_mb_per_million(samples: Sequence[Sample]) -> float:
 
     Before that, pools fill and caches warm up; what is wanted is what goes on growing.
     """
-    first, last = samples[len(samples) // 5], samples[-1]
+    first, last = _apart(samples[len(samples) // 5], samples[-1])
     grown = (last.keeper_mb + last.runner_mb) - (first.keeper_mb + first.runner_mb)
     return grown / (last.scored - first.scored) * 1e6
+
+
+def _apart(first: Sample, last: Sample) -> tuple[Sample, Sample]:
+    """Two looks; ends the benchmark if nothing was scored between them."""
+    if last.scored == first.scored:
+        sys.exit(f"all {last.scored} candidates were scored between two looks; raise --scale")
+    return first, last
 
 
 def n_scored(status: dict[str, Any]) -> int:
