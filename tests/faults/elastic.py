@@ -21,7 +21,7 @@ import ray
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID, FAKE_HEAD_NODE_TYPE
 
 from pipeline.kafka.embedded import _free_ports
-from tests.faults.nodes import N_TRIES, STORE_BYTES
+from tests.faults.nodes import N_TRIES, STORE_BYTES, name_of
 
 IDLE_S = 10.0
 """After so long without work the autoscaler takes a node away."""
@@ -102,7 +102,7 @@ class Elastic:
         return False
 
     def _count(self, name: str) -> int:
-        return sum(_name(one).startswith(name) for one in self._processes())
+        return sum(name_of(one).startswith(name) for one in self._processes())
 
     def _processes(self) -> list[psutil.Process]:
         """All of the cluster's, the head first: whoever starts others comes before them."""
@@ -160,13 +160,6 @@ _AUTOSCALER = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "PYTHONPATH": str(Path(__file__).parents[2]),
 }
-
-
-def _name(process: psutil.Process) -> str:
-    try:
-        return process.name()
-    except psutil.NoSuchProcess:
-        return ""
 
 
 def _command(process: psutil.Process) -> list[str]:

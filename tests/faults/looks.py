@@ -18,6 +18,7 @@ import psutil
 
 from tests.faults.attended import Attended
 from tests.faults.background import Background
+from tests.faults.nodes import name_of
 from tests.faults.watch import Watch
 
 LOOK_EVERY_S = 5.0
@@ -132,7 +133,7 @@ def _peaks(life: Sequence[Sample], kind: str, lived_s: float) -> Iterator[float]
 def _kind(process: psutil.Process, keeper: int, runner: int, replicas: set[int]) -> str:
     if process.pid in {keeper, runner}:
         return "keeper" if process.pid == keeper else "runner"
-    name = process.name()
+    name = name_of(process)
     if name.startswith("ray::Map"):
         return "replicas" if process.pid in replicas else "prepare"
     return "brokers" if name == "java" else "ray"

@@ -7,7 +7,10 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
+import psutil
 from ray.cluster_utils import Cluster
+
+from pipeline.kafka.embedded import _free_ports
 
 STORE_BYTES = 150 << 20
 N_TRIES = 5
@@ -22,7 +25,7 @@ class Nodes:
 
     def __init__(self, *, n_workers: int) -> None:
         self._n_workers = n_workers
-        self._port: int | None = None
+        self._port = _free_ports(1)[0]
         self._cluster = Cluster()
 
     def __enter__(self) -> Self:
@@ -53,10 +56,8 @@ class Nodes:
         self._start()
 
     def _start(self) -> None:
-        own = {} if self._port is None else {"gcs_server_port": self._port}
         # With one node gone there is room left for the whole pool.
-        self._add(num_cpus=1, include_dashboard=False, **own)
-        self._port = int(self.address.rpartition(":")[2])
+        self._add(num_cpus=1, include_dashboard=False, gcs_server_port=self._port)
         for _ in range(self._n_workers):
             self._add_worker()
 
@@ -64,9 +65,30 @@ class Nodes:
         self._add(num_cpus=3)
 
     def _add(self, **node: Any) -> None:
+        cluster = self._cluster
         for _ in range(N_TRIES):
+            head, workers, others = cluster.head_node, {*cluster.worker_nodes}, _services()
             # Ray gives a node 30 s to come up, however busy the machine, and raises no class of its own.
             with suppress(Exception):
-                self._cluster.add_node(object_store_memory=STORE_BYTES, **node)
+                cluster.add_node(object_store_memory=STORE_BYTES, **node)
                 return
+            # The next one may need the port of what is left of this one.
+            cluster.head_node, cluster.worker_nodes = head, workers
+            for service in _services() - others:
+                with suppress(psutil.NoSuchProcess):
+                    service.kill()
         raise AssertionError(f"a Ray node did not start {N_TRIES} times; the end of its logs says why")
+
+
+def name_of(process: psutil.Process) -> str:
+    """What a process goes by; nothing once it is gone."""
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def _services() -> set[psutil.Process]:
+    """What makes Ray's nodes, of those below this process; all else of a node ends with it."""
+    below = psutil.Process().children(recursive=True)
+    return {one for one in below if name_of(one) in {"gcs_server", "raylet"}}

@@ -101,24 +101,24 @@ class Scenario:
         """Let the seeds that are left go as fast as they can."""
         set_pace(Path(self.settings.bundle), 0.0)
 
-    def strike(self, fault: Callable[[], object]) -> float:
+    def strike(self, fault: Callable[[], object], *, in_flight: int | None = None) -> float:
         """Do it, and wait until more verdicts have come than were in flight, some written once it was done.
 
         Args:
             fault: What is done, and undone where it has to be.
+            in_flight: How many may come although something broke; by default those of all that was handed out.
 
         Returns:
             The longest time without a verdict since it began, in seconds; noted as this round's recovery.
         """
+        stale = self._in_flight if in_flight is None else in_flight
         began = time.time()
         fault()
         done = time.time()
         left = self.size.messages - self.watch.n_seen
-        assert left > self._in_flight, (
-            "the seeds ran out during the fault: they have to last longer, see busy_s"
-        )
+        assert left > stale, "the seeds ran out during the fault: they have to last longer, see busy_s"
         until(lambda: self.watch.first_since(done), "a verdict is committed after the fault")
-        self.until_more(self._in_flight)
+        self.until_more(stale)
         took = self.watch.longest_silence(began, time.time())
         self.recoveries.append(took)
         return took

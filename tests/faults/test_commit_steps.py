@@ -28,7 +28,7 @@ def test_a_keeper_that_dies_in_a_commit_leaves_all_of_it_or_nothing(stand: Stand
         with Attended(start) as gate:
             for number in range(1, scenario.size.rounds + 1):
                 scenario.until_more(1)  # so that the start of the doomed one is not counted
-                scenario.strike(partial(gate.until_ended, number))
+                scenario.strike(partial(gate.until_ended, number), in_flight=0)  # nobody is left to commit it
             scenario.hurry()
             scenario.until_all()
             assert gate.exits == [-signal.SIGKILL] * scenario.size.rounds

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.faults.attended import Attended
-from tests.faults.nodes import Nodes
+from tests.faults.nodes import Nodes, name_of
 from tests.faults.stand import Stand, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -108,11 +108,5 @@ def prepare_actor(gate: Attended) -> int:
 
 def actors() -> set[int]:
     """The actors on the nodes of this stand; never another's."""
-    return {one.pid for one in psutil.Process().children(recursive=True) if _is_actor(one)}
-
-
-def _is_actor(process: psutil.Process) -> bool:
-    try:
-        return process.name().startswith("ray::Map")
-    except psutil.NoSuchProcess:
-        return False
+    below = psutil.Process().children(recursive=True)
+    return {one.pid for one in below if name_of(one).startswith("ray::Map")}
