@@ -30,7 +30,7 @@ def described() -> dict[str, Any]:
     """Commit, machine, versions and command of this run; JSON-able."""
     return {
         "commit": _git("describe", "--always", "--dirty"),
-        "command": " ".join(["python", "-m", "bench." + Path(sys.argv[0]).stem, *sys.argv[1:]]),
+        "command": " ".join(["python", "-m", _module(), *map(_without_folders, sys.argv[1:])]),
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
@@ -48,6 +48,18 @@ def record(result: Path, figures: Mapping[str, float]) -> None:
     known["machine"] = conditions
     result.parent.mkdir(exist_ok=True)
     result.write_text(json.dumps(known, indent=2) + "\n")
+
+
+def _module() -> str:
+    """What `python -m` was given; of a script, its name."""
+    spec = sys.modules["__main__"].__spec__
+    return spec.name if spec else Path(sys.argv[0]).stem
+
+
+def _without_folders(argument: str) -> str:
+    """An argument, and of a path in it the last part: the rest is about somebody's machine."""
+    option, equals, value = argument.rpartition("=")
+    return option + equals + (Path(value).name if os.sep in value else value)
 
 
 def _version(package: str) -> str | None:
