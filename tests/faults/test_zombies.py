@@ -46,6 +46,7 @@ def test_a_zombie_is_replaced_and_writes_nothing_when_it_wakes(stand: Stand, wha
             pids = frozen(zombie, what)
             scenario.strike(partial(stop_for_long, pids, other if what != "runner" else None))
             time.sleep(SETTLE_S)
+            zombie.known("partitions")  # it has joined again, or ended and was started again
         scenario.until_all()
 
 
