@@ -14,22 +14,19 @@ import json
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.console import Console
-from rich.table import Table
 
 from actors.learn.train import build_demo_bundle
-from bench import machine, rig
+from bench import machine, rig, scenarios
+from bench.trivial import TRIVIAL
 from pipeline.kafka.jars import cache_folder
 
 RESULT = Path(__file__).parent / "results" / "backfill.json"
 ROWS = 2_000_000
 ROW_GROUP = 100_000
-TRIVIAL = ("pool.preparer=bench.trivial:TrivialPreparer", "pool.scorer=bench.trivial:TrivialScorer")
 EVERY_S = 0.5
 """Between two looks at the memory."""
 AIMS = {"rows_per_s": ">= 100000", "peak_mb": "<= 4000"}
@@ -114,19 +111,10 @@ def main() -> None:
         first = measured(here / "first.parquet", here / "first", bundle)
         second = measured(here / "second.parquet", here / "second", bundle, "--previous", str(here / "first"))
     figures = {"rows": n, **first, **{f"again_{name}": value for name, value in second.items()}}
-    _show(figures)
+    scenarios.show(figures, AIMS)
     if scale >= 1:
         rounded = {name: round(value, 3) for name, value in figures.items()}
         RESULT.write_text(json.dumps({**rounded, "machine": machine.described()}, indent=2) + "\n")
-
-
-def _show(figures: dict[str, Any]) -> None:
-    table = Table(title="the backfill")
-    for column in ("figure", "measured", "aim"):
-        table.add_column(column)
-    for name, value in figures.items():
-        table.add_row(name, f"{value:,.2f}", AIMS.get(name, ""))
-    Console().print(table)
 
 
 if __name__ == "__main__":

@@ -28,12 +28,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 import requests
-from rich.console import Console
-from rich.table import Table
 
 from actors.learn.catalogue import Split, generate
 from actors.learn.train import build_demo_bundle
-from bench import machine, rig
+from bench import machine, rig, scenarios
 from pipeline.kafka.jars import cache_folder
 
 RESULT = Path(__file__).parent / "results" / "online.json"
@@ -191,21 +189,12 @@ def main() -> int:
         measured = capacity(caller, arguments.seconds / 3)
         seen = overloaded(caller, pairs_per_s=OVERLOAD * measured, seconds=arguments.seconds)
     found: dict[str, Any] = figures(seen, measured=measured, seconds=arguments.seconds)
-    _show(found)
+    scenarios.show(found, AIMS)
     if arguments.seconds >= 60 and arguments.bundle is None:
         rounded = {name: round(value, 4) for name, value in found.items()}
         conditions = machine.described() | {"load_before": round(load, 2)}
         RESULT.write_text(json.dumps(rounded | {"machine": conditions}, indent=2) + "\n")
     return 1 if found["hung"] or found["other_answers"] else 0
-
-
-def _show(found: dict[str, float]) -> None:
-    table = Table(title=f"the online door at {OVERLOAD:g} times its capacity")
-    for column in ("figure", "measured", "aim"):
-        table.add_column(column)
-    for name, value in found.items():
-        table.add_row(name, f"{value:,.3f}", AIMS.get(name, ""))
-    Console().print(table)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What every benchmark of the stream needs: topics of its own, candidates in them, a gate, and its figures.
+"""What every benchmark of the stream needs of a gate: to start it, to look at it, and figures of the looks.
 
 The gate is the real command in a process of its own, on a real broker; it is watched through its `/status` and
 `/metrics`, as an operator would.
@@ -23,8 +23,7 @@ from typing import IO, Any
 
 import psutil
 
-from pipeline.kafka import topics
-from pipeline.settings import Settings, load
+from pipeline.settings import Settings
 
 REPOSITORY = Path(__file__).parents[1]
 TICK_S = 0.1
@@ -101,15 +100,6 @@ class Gate:
             return text
 
 
-def settings(bootstrap_servers: str, bundle: Path, name: str, *overrides: str) -> Settings:
-    """The settings of one scenario, with topics of its own, created here with four partitions each."""
-    found = load(None, _overrides(bootstrap_servers, bundle, name, overrides))
-    allow = {"max.message.bytes": str(8 << 20)}
-    wanted = [found.topics.input, *found.topics.outputs.values()]
-    topics.create(found.kafka, [topics.NewTopic(topic, 4, 1, allow) for topic in wanted])
-    return found
-
-
 def sluice(*arguments: str, stdout: IO[bytes], stderr: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
     """Start a command of `sluice` that does not outlive the thread which called, even when that is killed."""
     tether = [sys.executable, "-m", "pipeline.kafka.tether", str(os.getpid()), str(REPOSITORY)]
@@ -173,20 +163,6 @@ def n_scored(status: dict[str, Any]) -> int:
     """Candidates with a committed verdict, as `/status` has them."""
     counts = status.get("counts", {})
     return int(sum(counts.get(name, 0) for name in ("prune", "review", "pass_")))
-
-
-def _overrides(bootstrap_servers: str, bundle: Path, name: str, own: Sequence[str]) -> list[str]:
-    return [
-        f"bundle={bundle}",
-        f"kafka.bootstrap_servers={bootstrap_servers}",
-        *(f"topics.{route}={name}.{route}" for route in ("input", "prune", "review", "pass", "reject")),
-        f"gate.group={name}",
-        "gate.enforce=true",
-        "gate.max_prune_share=1",
-        "ray.num_cpus=4",
-        "http.port=0",
-        *own,
-    ]
 
 
 def _mb(pid: int | None) -> float:

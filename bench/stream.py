@@ -7,31 +7,24 @@ written down as it is.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import statistics
-import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import orjson
 from kafka import KafkaConsumer
-from rich.console import Console
-from rich.table import Table
 
 from actors.learn.catalogue import Split, generate
-from actors.learn.train import build_demo_bundle
-from bench import bare, load, machine, rig
-from pipeline.kafka.embedded import EmbeddedKafka
-from pipeline.kafka.jars import cache_folder
+from bench import bare, load, rig
+from bench.scenarios import Bench, Figures, pool, run
+from bench.trivial import TRIVIAL
 from pipeline.settings import Settings
 
 RESULT = Path(__file__).parent / "results" / "stream.json"
-TRIVIAL = ("pool.preparer=bench.trivial:TrivialPreparer", "pool.scorer=bench.trivial:TrivialScorer")
 REPLICAS = 2
 """Of one thread each: on two cores they do more than one of two threads."""
 AIMS = {
@@ -46,143 +39,79 @@ AIMS = {
 }
 
 
-class Bench:
-    """The scenarios, one after the other, on one broker and with one bundle.
+def end_to_end(bench: Bench) -> Figures:
+    """Pairs per second through the gate, against as many scorers in bare loops on the same pairs.
 
-    Args:
-        bootstrap_servers: The broker.
-        bundle: The demo's bundle.
-        scale: Multiplies the number of rows; 1 is the recorded run.
+    One half of the pairs goes through the loops before the gate runs, the other after it: the machine's pace
+    changes within minutes.
     """
+    n = bench.n(6000)
+    items = generate(seed=11, n=n, split=Split.HELD_OUT)
+    found = bench.settings("end-to-end", *pool(REPLICAS))
+    load.send(found, load.messages(items))
+    before = bare.rate(bench.bundle, items[::2], replicas=REPLICAS, threads=1)
+    with rig.running(found) as gate:
+        samples = gate.until(scored=n)
+    after = bare.rate(bench.bundle, items[1::2], replicas=REPLICAS, threads=1)
+    gated, loops = rig.rate(samples), statistics.harmonic_mean([before, after])
+    return {"end_to_end_ratio": gated / loops, "pairs_per_s": gated, "bare_pairs_per_s": loops}
 
-    def __init__(self, bootstrap_servers: str, bundle: Path, scale: float) -> None:
-        self._bootstrap = bootstrap_servers
-        self._bundle = bundle
-        self._scale = scale
 
-    def end_to_end(self) -> dict[str, float]:
-        """Pairs per second through the gate, against as many scorers in bare loops on the same pairs.
+def json_messages(bench: Bench) -> Figures:
+    """Rows per second of JSON messages, one candidate each; and what memory grows by."""
+    n = bench.n(600_000)
+    found = bench.settings("json", *TRIVIAL)
+    load.send(found, map(load.candidate, range(n)))
+    with rig.running(found) as gate:
+        samples = gate.until(scored=n)
+    return {
+        "json_rows_per_s": rig.rate(samples),
+        "mb_per_million_rows": rig.growth_mb_per_million(samples),
+        "keeper_mb": samples[-1].keeper_mb,
+        "runner_mb": samples[-1].runner_mb,
+    }
 
-        One half of the pairs goes through the loops before the gate runs, the other after it: the machine's pace
-        changes within minutes.
-        """
-        n = self._n(6000)
-        items = generate(seed=11, n=n, split=Split.HELD_OUT)
-        pool = [f"pool.{bound}_replicas={REPLICAS}" for bound in ("min", "max")]
-        found = self._settings("end-to-end", *pool)
-        load.send(found, load.messages(items))
-        before = bare.rate(self._bundle, items[::2], replicas=REPLICAS, threads=1)
-        with rig.running(found) as gate:
-            samples = gate.until(scored=n)
-        after = bare.rate(self._bundle, items[1::2], replicas=REPLICAS, threads=1)
-        gated, loops = rig.rate(samples), statistics.harmonic_mean([before, after])
-        return {"end_to_end_ratio": gated / loops, "pairs_per_s": gated, "bare_pairs_per_s": loops}
 
-    def json_messages(self) -> dict[str, float]:
-        """Rows per second of JSON messages, one candidate each; and what memory grows by."""
-        n = self._n(600_000)
-        found = self._settings("json", *TRIVIAL)
-        load.send(found, map(load.candidate, range(n)))
-        with rig.running(found) as gate:
-            samples = gate.until(scored=n)
-        return {
-            "json_rows_per_s": rig.rate(samples),
-            "mb_per_million_rows": rig.growth_mb_per_million(samples),
-            "keeper_mb": samples[-1].keeper_mb,
-            "runner_mb": samples[-1].runner_mb,
-        }
+def batch_messages(bench: Bench) -> Figures:
+    """Rows per second of batch messages of 256 candidates."""
+    n = bench.n(4_000_000) // load.BATCH_ROWS * load.BATCH_ROWS
+    found = bench.settings("batch", *TRIVIAL, "claims.max_offsets=256")
+    load.send(found, load.batches(n), load.ARROW)
+    with rig.running(found) as gate:
+        samples = gate.until(scored=n)
+    return {"batch_rows_per_s": rig.rate(samples)}
 
-    def batch_messages(self) -> dict[str, float]:
-        """Rows per second of batch messages of 256 candidates."""
-        n = self._n(4_000_000) // load.BATCH_ROWS * load.BATCH_ROWS
-        found = self._settings("batch", *TRIVIAL, "claims.max_offsets=256")
-        load.send(found, load.batches(n), load.ARROW)
-        with rig.running(found) as gate:
-            samples = gate.until(scored=n)
-        return {"batch_rows_per_s": rig.rate(samples)}
 
-    def trickle(self) -> dict[str, float]:
-        """From produce to a verdict that a read_committed reader has, at 20 messages a second; and the start."""
-        n, per_s = self._n(1200), 20.0
-        found = self._settings("trickle", *TRIVIAL)
-        load.send(found, [load.candidate(0)])
-        with rig.running(found) as gate:
-            first = gate.until(scored=1)[0].at - gate.started_at
-            sender = threading.Thread(target=load.send, args=(found, _paced(_stamped(n), per_s)))
-            sender.start()
-            latencies = np.array(self._received(found, n))
-            sender.join()
-        p50, p99 = np.percentile(latencies, [50, 99]) * 1000
-        return {"latency_p50_ms": float(p50), "latency_p99_ms": float(p99), "first_verdict_s": first}
+def trickle(bench: Bench) -> Figures:
+    """From produce to a verdict that a read_committed reader has, at 20 messages a second; and the start."""
+    n, per_s = bench.n(1200), 20.0
+    found = bench.settings("trickle", *TRIVIAL)
+    load.send(found, [load.candidate(0)])
+    with rig.running(found) as gate:
+        first = gate.until(scored=1)[0].at - gate.started_at
+        sender = threading.Thread(target=load.send, args=(found, _paced(_stamped(n), per_s)))
+        sender.start()
+        latencies = np.array(_received(found, n))
+        sender.join()
+    p50, p99 = np.percentile(latencies, [50, 99]) * 1000
+    return {"latency_p50_ms": float(p50), "latency_p99_ms": float(p99), "first_verdict_s": first}
 
-    def _received(self, found: Settings, n: int) -> list[float]:
-        """Seconds from the stamp in a candidate's id to the arrival of its verdict, n of them."""
-        topics = [found.topics.outputs[route] for route in ("prune", "review", "pass")]
-        latencies: list[float] = []
-        with KafkaConsumer(
-            *topics,
-            bootstrap_servers=self._bootstrap,
-            isolation_level="read_committed",
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            group_id=None,
-            fetch_max_wait_ms=10,
-        ) as reader:
-            while len(latencies) < n:
-                for records in reader.poll(timeout_ms=50).values():
-                    now = time.time_ns()
-                    ids = [orjson.loads(record.value)["candidate_id"] for record in records]
-                    latencies += [
-                        (now - int(one.removeprefix("at-"))) / 1e9 for one in ids if one.startswith("at-")
-                    ]
-        return latencies
 
-    def rotation(self) -> dict[str, float]:
-        """The pause when an execution is replaced under load, the real model in it."""
-        found = self._settings("rotation", "execution.max_blocks=30", "claims.max_offsets=20")
-        # An execution ends after 600 of them: with fewer there is no pause.
-        items = generate(seed=12, n=max(1000, self._n(1500)), split=Split.HELD_OUT)
-        load.send(found, load.messages(items))
-        with rig.running(found) as gate:
-            gate.until(scored=len(items))
-            return {"rotation_pause_s": gate.mean("sluice_rotation_pause_seconds")}
-
-    def _n(self, n: int) -> int:
-        return max(1, round(n * self._scale))
-
-    def _settings(self, name: str, *overrides: str) -> Settings:
-        return rig.settings(self._bootstrap, self._bundle, name, *overrides)
+def rotation(bench: Bench) -> Figures:
+    """The pause when an execution is replaced under load, the real model in it."""
+    found = bench.settings("rotation", "execution.max_blocks=30", "claims.max_offsets=20")
+    # An execution ends after 600 of them: with fewer there is no pause.
+    items = generate(seed=12, n=max(1000, bench.n(1500)), split=Split.HELD_OUT)
+    load.send(found, load.messages(items))
+    with rig.running(found) as gate:
+        gate.until(scored=len(items))
+        return {"rotation_pause_s": gate.mean("sluice_rotation_pause_seconds")}
 
 
 def main() -> None:
     """Run the scenarios that are named, or all, and record them."""
-    names = ("end_to_end", "json_messages", "batch_messages", "trickle", "rotation")
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("scenario", nargs="*", help=f"any of {', '.join(names)}; all by default")
-    parser.add_argument(
-        "--scale", type=float, default=1.0, help="multiplies the rows; below 1 nothing is recorded"
-    )
-    arguments = parser.parse_args()
-    chosen = arguments.scenario or names
-    bundle = build_demo_bundle(cache_folder() / "bundles")
-    figures: dict[str, Any] = {}
-    with EmbeddedKafka() as kafka:
-        bench = Bench(kafka.bootstrap_servers, bundle, arguments.scale)
-        for name in chosen:
-            print(f"{name} …", file=sys.stderr, flush=True)
-            figures |= getattr(bench, name)()
-    _show(figures)
-    if arguments.scale >= 1:
-        machine.record(RESULT, figures)
-
-
-def _show(figures: dict[str, Any]) -> None:
-    table = Table(title="the stream")
-    for column in ("figure", "measured", "aim"):
-        table.add_column(column)
-    for name, value in figures.items():
-        table.add_row(name, f"{value:,.2f}", AIMS.get(name, ""))
-    Console().print(table)
+    scenarios = (end_to_end, json_messages, batch_messages, trickle, rotation)
+    run(scenarios, RESULT, about=__doc__, aims=AIMS)
 
 
 def _stamped(n: int) -> Iterator[bytes]:
@@ -202,6 +131,29 @@ def _paced(values: Iterable[bytes], per_s: float) -> Iterator[bytes]:
         except StopIteration:
             return
         yield value
+
+
+def _received(found: Settings, n: int) -> list[float]:
+    """Seconds from the stamp in a candidate's id to the arrival of its verdict, n of them."""
+    topics = [found.topics.outputs[route] for route in ("prune", "review", "pass")]
+    latencies: list[float] = []
+    with KafkaConsumer(
+        *topics,
+        **found.kafka,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        group_id=None,
+        fetch_max_wait_ms=10,
+    ) as reader:
+        while len(latencies) < n:
+            for records in reader.poll(timeout_ms=50).values():
+                now = time.time_ns()
+                ids = [orjson.loads(record.value)["candidate_id"] for record in records]
+                latencies += [
+                    (now - int(one.removeprefix("at-"))) / 1e9 for one in ids if one.startswith("at-")
+                ]
+    return latencies
 
 
 if __name__ == "__main__":

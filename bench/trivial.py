@@ -15,6 +15,9 @@ from actors.pairs import Fields
 from actors.scorer import Prepared, Scores
 from actors.tokens import Tokens
 
+PREPARER = "pool.preparer=bench.trivial:TrivialPreparer"
+TRIVIAL = (PREPARER, "pool.scorer=bench.trivial:TrivialScorer")
+"""The settings that name them."""
 _PERCENT = np.arange(100)
 _ACTIONS = np.where(_PERCENT < 5, 2, np.where(_PERCENT < 10, 1, 0)).astype(np.int8)
 
