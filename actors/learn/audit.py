@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from actors.errors import DataRefused
 from actors.learn.agreement import Agreement, Judge, among_people, compare_judges, list_conflicts
-from actors.learn.balance import Part, balance_of_roles, balance_of_segments, count_levels
+from actors.learn.balance import Balance, balance_of_roles, balance_of_segments, count_levels
 from actors.learn.labels import Labels, Source
 from actors.learn.listing import Listed
 from actors.learn.problems import Problem, find_problems
@@ -53,8 +53,8 @@ class Audit:
     repeats: Repeats
     leakage: Leakage
     suspected: Suspected
-    by_role: Mapping[str, Part]
-    by_segment: Mapping[str, Part]
+    by_role: Mapping[str, Balance]
+    by_segment: Mapping[str, Balance]
     blocking: tuple[Problem, ...]
     notes: tuple[str, ...]
     """What to know beside the figures."""
@@ -97,8 +97,8 @@ class Audit:
             "duplicates": self.repeats.to_json(),
             "leakage": self.leakage.to_json(),
             "likely_wrong_labels": self.suspected.to_json(),
-            "by_role": {name: part.to_json() for name, part in self.by_role.items()},
-            "by_segment": {name: part.to_json() for name, part in self.by_segment.items()},
+            "by_role": {name: one.to_json() for name, one in self.by_role.items()},
+            "by_segment": {name: one.to_json() for name, one in self.by_segment.items()},
             "blocking": [one.to_json() | {"accepted": one.kind in self.accepted} for one in self.blocking],
             "accepted": sorted(self.accepted),
             "notes": list(self.notes),

@@ -57,9 +57,9 @@ def page(audit: Audit) -> str:
 
 
 def _plots(audit: Audit) -> _Plots:
-    roles = {name: part.severe for name, part in audit.by_role.items()}
+    roles = {name: one.severe for name, one in audit.by_role.items()}
     p, severe = audit.suspected.p_severe, audit.suspected.severe
-    segments = {name: part.severe for name, part in audit.by_segment.items()}
+    segments = {name: one.severe for name, one in audit.by_segment.items()}
     return _Plots(
         sizes=_text(sizes_plot(audit.pairs_per_cluster)),
         suspected="" if p is None or severe is None else _text(probabilities_plot(p, severe)),

@@ -24,8 +24,8 @@ MOST_SEGMENTS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A role or a segment."""
+class Balance:
+    """Of a role or a segment: how much there is of it, and how much of that is severe."""
 
     n_pairs: int
     """That people have settled."""
@@ -46,13 +46,13 @@ def count_levels(labels: Labels) -> dict[str, dict[str, int]]:
     return found | ({"(probability only)": without} if any(without.values()) else {})
 
 
-def balance_of_roles(sample: Sample) -> dict[str, Part]:
+def balance_of_roles(sample: Sample) -> dict[str, Balance]:
     """The roles on whose pairs people have spoken."""
     found = {role.value: sample.people(role) for role in Role}
-    return {name: _part(one.severe, one.cluster) for name, one in found.items() if len(one)}
+    return {name: _balance(one.severe, one.cluster) for name, one in found.items() if len(one)}
 
 
-def balance_of_segments(sample: Sample) -> tuple[dict[str, Part], int]:
+def balance_of_segments(sample: Sample) -> tuple[dict[str, Balance], int]:
     """The segments with most settled pairs, and how many there are besides."""
     settled = sample.settled
     names = [sample.labels.pairs[place].segment for place in settled.pair.tolist()]
@@ -61,12 +61,12 @@ def balance_of_segments(sample: Sample) -> tuple[dict[str, Part], int]:
     found = {}
     for name, _ in counts.most_common(MOST_SEGMENTS):
         rows = column == name
-        found[one_line(name)] = _part(settled.severe[rows], cluster[rows])
+        found[one_line(name)] = _balance(settled.severe[rows], cluster[rows])
     return found, max(0, len(counts) - MOST_SEGMENTS)
 
 
-def _part(severe: NDArray[np.bool_], cluster: NDArray[np.int64]) -> Part:
+def _balance(severe: NDArray[np.bool_], cluster: NDArray[np.int64]) -> Balance:
     # By cluster first: the draws are of clusters, and equal for equal clusters.
     _, number = np.unique(cluster, return_inverse=True)
     n_severe, n = np.bincount(number, severe), np.bincount(number)
-    return Part(len(severe), len(n), interval(ratio(n_severe, n), np.arange(len(n))))
+    return Balance(len(severe), len(n), interval(ratio(n_severe, n), np.arange(len(n))))

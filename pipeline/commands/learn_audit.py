@@ -32,7 +32,7 @@ from pipeline.errors import DataUnusable
 
 if TYPE_CHECKING:
     from actors.learn.audit import Audit
-    from actors.learn.balance import Part
+    from actors.learn.balance import Balance
     from actors.learn.labels import Columns, Labels
     from actors.learn.listing import Listed
     from actors.learn.sample import Sample
@@ -160,9 +160,9 @@ def _show(found: Audit) -> None:
     if found.judges:
         console.print(_judges(found))
     if found.by_role:
-        console.print(_parts("by role", found.by_role))
+        console.print(_balances("by role", found.by_role))
     if found.by_segment:
-        console.print(_parts("by segment", found.by_segment))
+        console.print(_balances("by segment", found.by_segment))
     for title, listed in (
         ("conflicts that nobody settled", found.conflicts),
         ("alike pairs with contradicting labels", found.repeats.contradicting),
@@ -221,12 +221,12 @@ def _judges(found: Audit) -> Table:
     return table
 
 
-def _parts(title: str, found: Mapping[str, Part]) -> Table:
+def _balances(title: str, found: Mapping[str, Balance]) -> Table:
     table = Table(title=title)
     for name in ("", "settled pairs", "clusters", "share severe"):
         table.add_column(name)
-    for name, part in itertools.islice(found.items(), 2 * _SHOWN):
-        table.add_row(Text(name), f"{part.n_pairs:,}", f"{part.n_clusters:,}", Text(str(part.severe)))
+    for name, one in itertools.islice(found.items(), 2 * _SHOWN):
+        table.add_row(Text(name), f"{one.n_pairs:,}", f"{one.n_clusters:,}", Text(str(one.severe)))
     return table
 
 
