@@ -38,7 +38,7 @@ def _some_share(shares: dict[Role, float]) -> dict[Role, float]:
     return shares
 
 
-class Labels(Section):
+class LabelsSection(Section):
     """Where the labels are, and how they are to be read."""
 
     paths: tuple[Path, ...] = ()
@@ -59,7 +59,7 @@ class Labels(Section):
     """Kinds of problems that the audit finds, and that training may pass."""
 
 
-class Model(Section):
+class ModelSection(Section):
     """The encoder that is fine-tuned."""
 
     name: str = "sluice"
@@ -72,7 +72,7 @@ class Model(Section):
     """Whether what the words of a pair say is added to the encoder's logit."""
 
 
-class Policy(Section):
+class PolicySection(Section):
     """What the operator asks of the thresholds."""
 
     wish: Annotated[Wish, Closed] = Wish()
@@ -89,15 +89,15 @@ class Policy(Section):
 class LearnSettings(Section, Sourced):
     """Everything that makes a bundle from labels."""
 
-    labels: Labels = Labels()
-    model: Model = Model()
+    labels: LabelsSection = LabelsSection()
+    model: ModelSection = ModelSection()
     recipe: Annotated[Recipe, Closed] = Recipe()
     """How the encoder learns."""
     teacher: Annotated[Teacher, Closed] = Teacher()
     """Whom it learns from beside the labels."""
     augment: Annotated[Augmentation, Closed] = Augmentation()
     """What is made from the labelled pairs."""
-    policy: Policy = Policy()
+    policy: PolicySection = PolicySection()
 
 
 def load_learn(path: Path | None, overrides: Sequence[str] = ()) -> LearnSettings:
