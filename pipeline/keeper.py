@@ -27,7 +27,7 @@ from pipeline.metrics import Metrics
 from pipeline.note import Note
 from pipeline.planner import Bounds, Planner
 from pipeline.publisher import Destination, Publisher
-from pipeline.records import Counts, Mode, Route, Settled, TopicPartition
+from pipeline.records import Completed, Counts, Mode, Route, TopicPartition
 from pipeline.session import Session, longest_turn_s
 from pipeline.settings import Settings
 from pipeline.supervisor import Budget, Supervisor
@@ -89,7 +89,7 @@ class Keeper:
         self._ends: Mapping[TopicPartition, Ends] = {}
         self._coming = 0
         self._looked_at = self._read_again_at = time.monotonic()
-        self._ready: list[Settled] = []
+        self._ready: list[Completed] = []
         self._ready_since = 0.0
         self._totals = Counts()
         self._troubled_since: float | None = None
@@ -205,12 +205,12 @@ class Keeper:
             self._ready_since = time.monotonic()
         room = self._settings.publish.max_messages - self._n_ready()
         released = self._ledger.release(max_messages=room) if room > 0 else []
-        for settled in released:
-            if self._brake.judge(settled.counts):
+        for completed in released:
+            if self._brake.judge(completed.counts):
                 logger.error(
                     "%s: the brake is on: %.1f %% of the last %d candidates would be pruned, over the %.1f %% "
                     "allowed; prune goes to review until it is lifted with POST /brake/lift",
-                    settled.claim,
+                    completed.claim,
                     100 * (self._brake.share or 0),
                     self._settings.gate.brake_window,
                     100 * self._settings.gate.max_prune_share,
@@ -230,7 +230,7 @@ class Keeper:
         return min(TURN_S, max(0.0, self._ready_since + publish.linger_s - time.monotonic()))
 
     def _n_ready(self) -> int:
-        return sum(settled.counts.records for settled in self._ready)
+        return sum(completed.counts.records for completed in self._ready)
 
     def _publish(self, session: Session, *, at_once: bool = False) -> None:
         """Commit what is ready, once it has waited or is enough; and a change of the brake, at once."""
@@ -260,8 +260,8 @@ class Keeper:
         self._brake.keep()
         self._troubled_since = None
         self._metrics.committed(batch, time.monotonic() - began)
-        for settled in batch:
-            self._totals += settled.counts
+        for completed in batch:
+            self._totals += completed.counts
 
     def _tend(self) -> None:
         """Look after the execution, and hand its claims out again when it ended."""
@@ -342,7 +342,7 @@ class Keeper:
 
     def _book(self, frame: link.Frame) -> None:
         match frame:
-            case Settled():
+            case Completed():
                 if not self._ledger.accept(frame):
                     self._metrics.dropped()
                     return
@@ -357,12 +357,14 @@ class Keeper:
             case link.Halted(claim, error) if claim.assignment == self._ledger.assignment:
                 raise error
 
-    def _lost(self, settled: Settled) -> None:
-        claim = settled.claim
+    def _lost(self, completed: Completed) -> None:
+        claim = completed.claim
         if self._settings.gate.on_lost == "stop":
-            raise OffsetsLost(*claim.source, wanted=claim.start, earliest=claim.start + settled.lost)
+            raise OffsetsLost(*claim.source, wanted=claim.start, earliest=claim.start + completed.lost)
         logger.error(
-            "%s: retention deleted %d offsets unread; they are counted, and passed over", claim, settled.lost
+            "%s: retention deleted %d offsets unread; they are counted, and passed over",
+            claim,
+            completed.lost,
         )
 
     @property

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from pipeline.errors import InvariantBroken
-from pipeline.records import Claim, Settled, TopicPartition
+from pipeline.records import Claim, Completed, TopicPartition
 
 
 @dataclass(slots=True)
@@ -25,7 +25,7 @@ class _Lane:
     cut: int
     out: dict[int, Claim] = field(default_factory=dict)
     """What has not come back, by its first offset. Pieces shrink it."""
-    back: dict[int, Settled] = field(default_factory=dict)
+    back: dict[int, Completed] = field(default_factory=dict)
     """What came back and still waits for its turn, by first offset."""
     ends: deque[int] = field(default_factory=deque)
     """End of each claim that is not yet committed: its length is the number of claims in flight."""
@@ -79,7 +79,7 @@ class Ledger:
     def bytes_back(self) -> int:
         """Payload bytes that came back and are not yet committed."""
         return sum(
-            sum(settled.n_bytes for settled in lane.back.values()) + sum(size for _, size in lane.uncommitted)
+            sum(one.n_bytes for one in lane.back.values()) + sum(size for _, size in lane.uncommitted)
             for lane in self._lanes.values()
         )
 
@@ -117,11 +117,11 @@ class Ledger:
         del lane.out[old.start]
         lane.out.update({claim.start: claim for claim in new})
 
-    def accept(self, settled: Settled) -> bool:
+    def accept(self, completed: Completed) -> bool:
         """Book a claim, or any piece of one, that came back.
 
         Args:
-            settled: What came back; kept until it is released.
+            completed: What came back; kept until it is released.
 
         Returns:
             False where it is of another assignment, or came back before: it has to be dropped.
@@ -129,14 +129,14 @@ class Ledger:
         Raises:
             InvariantBroken: It overlaps what came back before, or reaches beyond its claim.
         """
-        piece = settled.claim
+        piece = completed.claim
         lane = self._lanes.get(piece.source)
         if piece.assignment != self.assignment or lane is None:
             return False
         if not _set_apart(lane, piece):
             return False
         del lane.out[piece.start]
-        lane.back[piece.start] = settled
+        lane.back[piece.start] = completed
         return True
 
     def set_apart(self, piece: Claim) -> bool:
@@ -154,7 +154,7 @@ class Ledger:
         lane = self._lanes.get(piece.source)
         return piece.assignment == self.assignment and lane is not None and _set_apart(lane, piece)
 
-    def release(self, *, max_messages: int) -> list[Settled]:
+    def release(self, *, max_messages: int) -> list[Completed]:
         """Take what is complete without a gap, in offset order per partition; each is given once.
 
         Args:
@@ -163,15 +163,15 @@ class Ledger:
         Returns:
             What to publish next.
         """
-        released: list[Settled] = []
+        released: list[Completed] = []
         n_messages = 0
         for lane in self._lanes.values():
             while lane.released in lane.back and n_messages < max_messages:
-                settled = lane.back.pop(lane.released)
-                lane.released = settled.claim.end
-                lane.uncommitted.append((settled.claim.end, settled.n_bytes))
-                n_messages += max(1, settled.counts.records)
-                released.append(settled)
+                completed = lane.back.pop(lane.released)
+                lane.released = completed.claim.end
+                lane.uncommitted.append((completed.claim.end, completed.n_bytes))
+                n_messages += max(1, completed.counts.records)
+                released.append(completed)
         return released
 
     def commit(self, positions: Mapping[TopicPartition, int]) -> None:

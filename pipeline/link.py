@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import Self
 
 from pipeline.errors import FatalError
-from pipeline.records import Claim, Settled
+from pipeline.records import Claim, Completed
 
 NO_CLUSTER = 69  # EX_UNAVAILABLE
 """Exit code of a runner that found no Ray cluster: the one thing that it says by its end."""
@@ -60,7 +60,7 @@ class Halted:
     error: FatalError
 
 
-Frame = Warm | Settled | Unread | Halted
+Frame = Warm | Completed | Unread | Halted
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from pipeline.records import Effort, Mode, Settled, TopicPartition
+from pipeline.records import Completed, Effort, Mode, TopicPartition
 
 LATENCY_BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300)
 """Seconds; finest around what is promised at a trickle."""
@@ -205,20 +205,20 @@ class Metrics:
         """Record the pause between two executions."""
         self._rotation.observe(seconds)
 
-    def came_back(self, settled: Settled) -> None:
+    def came_back(self, completed: Completed) -> None:
         """Record what a claim took in each stage, and which replica answered."""
-        self._stage.labels("prepare").observe(settled.prepare_s)
-        self._stage.labels("score").observe(settled.score_s)
-        self._effort.add(settled.effort)
+        self._stage.labels("prepare").observe(completed.prepare_s)
+        self._stage.labels("score").observe(completed.score_s)
+        self._effort.add(completed.effort)
         now = self._clock()
         recent = {replica: at for replica, at in self._seen.items() if now - at < 60}
-        self._seen = {**recent, settled.replica: now}
+        self._seen = {**recent, completed.replica: now}
 
     def dropped(self) -> None:
         """Record a result that came too late for its assignment."""
         self._dropped.inc()
 
-    def committed(self, batch: Iterable[Settled], seconds: float) -> None:
+    def committed(self, batch: Iterable[Completed], seconds: float) -> None:
         """Record one transaction.
 
         Args:
@@ -228,13 +228,13 @@ class Metrics:
         self._commits.inc()
         self._stage.labels("publish").observe(seconds)
         now_ms = time.time() * 1000
-        for settled in batch:
-            counts = settled.counts
+        for completed in batch:
+            counts = completed.counts
             self._records.inc(counts.records)
-            self._lost.inc(settled.lost)
+            self._lost.inc(completed.lost)
             for action, n in (("prune", counts.prune), ("review", counts.review), ("pass", counts.pass_)):
                 self._verdicts.labels(action).inc(n)
-            for reason, n in settled.reasons.items():
+            for reason, n in completed.reasons.items():
                 self._rejects.labels(reason.value).inc(n)
-            if settled.oldest_ms is not None:
-                self._latency.observe(max(0.0, (now_ms - settled.oldest_ms) / 1000))
+            if completed.oldest_ms is not None:
+                self._latency.observe(max(0.0, (now_ms - completed.oldest_ms) / 1000))

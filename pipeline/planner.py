@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from pipeline.errors import ReplicasKeepDying
 from pipeline.ledger import Ledger
-from pipeline.records import Claim, Mode, Settled, TopicPartition
+from pipeline.records import Claim, Completed, Mode, TopicPartition
 
 FIRST_OFFSETS = 16
 """Most offsets in a claim before the first one has come back: an offset may hold one candidate or thousands."""
@@ -71,13 +71,13 @@ class Planner:
         self._mean: _Taken | None = None
         self._max_claims = self._most_claims = bounds.claims_per_replica * bounds.min_replicas
 
-    def observe(self, settled: Settled) -> None:
+    def observe(self, completed: Completed) -> None:
         """Learn speed and size from a claim that came back."""
-        if settled.counts.scored:
+        if completed.counts.scored:
             self._n_condemned = 0
-        if settled.claim.condemned or settled.lost:
+        if completed.claim.condemned or completed.lost:
             return  # a trial's speed is not a replica's, and what was lost took none
-        taken = _Taken(settled.claim.n_offsets, settled.n_bytes, settled.prepare_s, settled.score_s)
+        taken = _Taken(completed.claim.n_offsets, completed.n_bytes, completed.prepare_s, completed.score_s)
         mean = self._mean or taken
         self._mean = _Taken(*(old + SMOOTHING * (new - old) for old, new in zip(mean, taken, strict=True)))
         # What small claims took at a trickle says too much of a lag: twofold, and then see what these take.

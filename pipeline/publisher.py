@@ -1,4 +1,4 @@
-"""Publishes what was settled: verdicts, rejects, counts and offsets, in one transaction or not at all.
+"""Publishes what is complete: verdicts, rejects, counts and offsets, in one transaction or not at all.
 
 Promises: what `publish` returned for is committed, exactly once; what it raised for is unknown, and then the
 session is built anew from the committed offsets. The order of steps is what makes it so; each is numbered:
@@ -22,7 +22,7 @@ from pipeline.codec import Audit, encode_audit, encode_batches, unpack_outputs
 from pipeline.errors import InvariantBroken, TransientError
 from pipeline.kafka.member import Assignment
 from pipeline.kafka.transaction import Transactor
-from pipeline.records import Batch, Output, Route, Settled, TopicPartition
+from pipeline.records import Batch, Completed, Output, Route, TopicPartition
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Publisher:
         self._run = run
 
     def publish(
-        self, batch: Sequence[Settled], assignment: Assignment, *, note: str = ""
+        self, batch: Sequence[Completed], assignment: Assignment, *, note: str = ""
     ) -> dict[TopicPartition, int]:
         """Commit a batch. Blocks for as long as the broker takes, within the producer's deadlines.
 
@@ -71,7 +71,7 @@ class Publisher:
             InvariantBroken: The batch is not in offset order, or has a message for a route that is off.
         """
         offsets = _next_offsets(batch, assignment)
-        messages = [of_one for settled in batch for of_one in self._messages(settled)] + self._audits(batch)
+        messages = [of_one for one in batch for of_one in self._messages(one)] + self._audits(batch)
         self._begin()  # 1
         for target, encoded in messages:  # 2
             self._producer.send(target, encoded)
@@ -105,39 +105,39 @@ class Publisher:
             raise TransientError("beginning a transaction", "the end of the last one is in doubt", 0.0)
         self._producer.begin()
 
-    def _messages(self, settled: Settled) -> list[tuple[TopicPartition, Batch]]:
-        batches = unpack_outputs(settled.outputs)
-        source = settled.claim.source
+    def _messages(self, completed: Completed) -> list[tuple[TopicPartition, Batch]]:
+        batches = unpack_outputs(completed.outputs)
+        source = completed.claim.source
         targets = {route: place.of(source) for route, place in self._destinations.items()}
         try:
             return [(targets[batch.route], batch) for batch in batches]
         except KeyError as error:
             raise InvariantBroken(
-                f"{settled.claim} has a message for {error}, which is switched off"
+                f"{completed.claim} has a message for {error}, which is switched off"
             ) from error
 
-    def _audits(self, batch: Sequence[Settled]) -> list[tuple[TopicPartition, Batch]]:
+    def _audits(self, batch: Sequence[Completed]) -> list[tuple[TopicPartition, Batch]]:
         """The counts of every claim, where they are wanted; those of one target in one batch."""
         place = self._destinations.get(Route.AUDIT)
         if place is None:
             return []
         of_targets: dict[TopicPartition, list[Output]] = {}
-        for settled in batch:
-            audits = of_targets.setdefault(place.of(settled.claim.source), [])
-            audits.append(encode_audit(self._audit(settled)))
+        for completed in batch:
+            audits = of_targets.setdefault(place.of(completed.claim.source), [])
+            audits.append(encode_audit(self._audit(completed)))
         return [(target, one) for target, audits in of_targets.items() for one in encode_batches(audits)]
 
-    def _audit(self, settled: Settled) -> Audit:
-        claim = settled.claim
+    def _audit(self, completed: Completed) -> Audit:
+        claim = completed.claim
         now_ms = time.time_ns() // 1_000_000
-        return Audit(claim.source, claim.start, claim.end, self._run, claim.mode, settled.counts, now_ms)
+        return Audit(claim.source, claim.start, claim.end, self._run, claim.mode, completed.counts, now_ms)
 
 
-def _next_offsets(batch: Sequence[Settled], assignment: Assignment) -> dict[TopicPartition, int]:
+def _next_offsets(batch: Sequence[Completed], assignment: Assignment) -> dict[TopicPartition, int]:
     """Where each partition goes on after the batch."""
     offsets: dict[TopicPartition, int] = {}
-    for settled in batch:
-        claim = settled.claim
+    for completed in batch:
+        claim = completed.claim
         if claim.source not in assignment.positions:
             raise InvariantBroken(f"{claim} is published, of a partition that is not assigned")
         if claim.start != offsets.get(claim.source, claim.start):

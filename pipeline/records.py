@@ -250,7 +250,7 @@ class Effort(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class Completed:
     """A claim, or a piece of one, that came back: what to publish for it, and what it took."""
 
     claim: Claim

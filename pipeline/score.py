@@ -34,7 +34,7 @@ from pipeline.codec import (
     unpack_work,
 )
 from pipeline.prepare import Prepared, load_class
-from pipeline.records import Mode, Reason, Rejected, Settled, TopicPartition
+from pipeline.records import Completed, Mode, Reason, Rejected, TopicPartition
 from pipeline.settings import Settings
 from pipeline.trial import Died, Trial
 
@@ -97,7 +97,7 @@ class Score:
         rejects = encode_rejects(work.records, rejected, claim.source, self._limits, run=self._run)
         reasons = Counter(one.reason for one in rejected)
         counts = verdicts.counts._replace(rejected=len(rejected), records=len(work.records))
-        yield Settled(
+        yield Completed(
             claim,
             pack_outputs([*verdicts.outputs, *rejects]),
             counts,

@@ -26,7 +26,7 @@ def messages(encoded: Batch) -> list[Output]:
 
 
 def outputs_of(packed: bytes) -> list[Output]:
-    """What the batches of a settled claim hold, route by route."""
+    """What the batches of a completed claim hold, route by route."""
     return all_of(unpack_outputs(packed))
 
 

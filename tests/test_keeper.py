@@ -27,7 +27,7 @@ from pipeline.kafka.member import Assignment
 from pipeline.keeper import TURN_S, Keeper
 from pipeline.link import Halted, Unread, Warm
 from pipeline.publisher import Destination, Publisher
-from pipeline.records import Action, Claim, Counts, Mode, Output, Route, Settled, TopicPartition
+from pipeline.records import Action, Claim, Completed, Counts, Mode, Output, Route, TopicPartition
 from pipeline.session import Session
 from pipeline.settings import Settings
 from pipeline.supervisor import MAX_FAILED_STARTS
@@ -123,7 +123,7 @@ class Bench:
     def execution(self) -> FakeExecution:
         return self.executions[-1]
 
-    def answer(self, claim: Claim) -> Settled:
+    def answer(self, claim: Claim) -> Completed:
         """What a replica gives back for a claim: a verdict per offset, with the offset for a value."""
         actions = [Action.PRUNE if at in self.bad else Action.PASS for at in range(claim.start, claim.end)]
         outputs = [
@@ -132,7 +132,7 @@ class Bench:
         ]
         n_bad = actions.count(Action.PRUNE)
         counts = Counts(prune=n_bad, pass_=len(actions) - n_bad, records=len(actions))
-        return Settled(claim, pack_outputs(outputs), counts)
+        return Completed(claim, pack_outputs(outputs), counts)
 
     def open(self) -> AbstractContextManager[Session]:
         """A session that the test turns by hand, with a warm execution."""
@@ -525,8 +525,8 @@ def test_a_brake_that_tripped_while_the_group_moved_on_is_noted_under_the_next_a
 # --- what comes back instead of a verdict
 
 
-def lost(claim: Claim, n: int) -> Settled:
-    return Settled(claim.part(claim.start, claim.start + n), pack_outputs([]), Counts(), lost=n)
+def lost(claim: Claim, n: int) -> Completed:
+    return Completed(claim.part(claim.start, claim.start + n), pack_outputs([]), Counts(), lost=n)
 
 
 def test_lost_offsets_stop_the_gate(bundle: Bundle) -> None:

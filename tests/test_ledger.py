@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import InvariantBroken
 from pipeline.ledger import Ledger
-from pipeline.records import Claim, Counts, Mode, Settled, TopicPartition
+from pipeline.records import Claim, Completed, Counts, Mode, TopicPartition
 
 A, B = TopicPartition("in", 0), TopicPartition("in", 1)
 
@@ -15,11 +15,11 @@ def claim(start: int, end: int, *, source: TopicPartition = A, assignment: int =
     return Claim(source, start, end, assignment, Mode.ENFORCE)
 
 
-def settled(piece: Claim, *, n_bytes: int = 0) -> Settled:
-    return Settled(piece, b"", Counts(records=piece.n_offsets), n_bytes=n_bytes)
+def completed(piece: Claim, *, n_bytes: int = 0) -> Completed:
+    return Completed(piece, b"", Counts(records=piece.n_offsets), n_bytes=n_bytes)
 
 
-def ranges(released: list[Settled]) -> list[tuple[int, int]]:
+def ranges(released: list[Completed]) -> list[tuple[int, int]]:
     return [(one.claim.start, one.claim.end) for one in released]
 
 
@@ -44,7 +44,7 @@ def test_any_pieces_in_any_order_are_released_once_in_offset_order(data: st.Data
     seen: dict[TopicPartition, list[int]] = {A: [], B: []}
     came: set[Claim] = set()
     for piece in [*order, *repeated]:
-        assert ledger.accept(settled(piece)) is (piece not in came)
+        assert ledger.accept(completed(piece)) is (piece not in came)
         came.add(piece)
         for one in ledger.release(max_messages=data.draw(st.integers(1, 20))):
             seen[one.claim.source] += range(one.claim.start, one.claim.end)
@@ -65,24 +65,24 @@ def test_nothing_is_released_past_a_gap() -> None:
     ledger = Ledger(1, {A: 0})
     ledger.hand_out(claim(0, 10))
     ledger.hand_out(claim(10, 20))
-    ledger.accept(settled(claim(10, 20)))
+    ledger.accept(completed(claim(10, 20)))
     assert ledger.release(max_messages=100) == []
-    ledger.accept(settled(claim(0, 10)))
+    ledger.accept(completed(claim(0, 10)))
     assert ranges(ledger.release(max_messages=100)) == [(0, 10), (10, 20)]
 
 
 def test_a_result_of_another_assignment_is_dropped() -> None:
     ledger = Ledger(2, {A: 0})
     ledger.hand_out(claim(0, 10, assignment=2))
-    assert not ledger.accept(settled(claim(0, 10, assignment=1)))
-    assert not ledger.accept(settled(claim(0, 10, source=B, assignment=2)))
+    assert not ledger.accept(completed(claim(0, 10, assignment=1)))
+    assert not ledger.accept(completed(claim(0, 10, source=B, assignment=2)))
     assert ledger.unfinished() == [claim(0, 10, assignment=2)]
 
 
 def test_what_has_not_come_back_is_named() -> None:
     ledger = Ledger(1, {A: 0})
     ledger.hand_out(claim(0, 10))
-    ledger.accept(settled(claim(3, 6)))
+    ledger.accept(completed(claim(3, 6)))
     assert ledger.unfinished() == [claim(0, 3), claim(6, 10)]
     assert ledger.offsets_out() == 7
 
@@ -90,8 +90,8 @@ def test_what_has_not_come_back_is_named() -> None:
 def test_a_claim_stays_in_flight_until_it_is_committed() -> None:
     ledger = Ledger(1, {A: 0})
     ledger.hand_out(claim(0, 10))
-    ledger.accept(settled(claim(0, 4), n_bytes=40))
-    ledger.accept(settled(claim(4, 10), n_bytes=60))
+    ledger.accept(completed(claim(0, 4), n_bytes=40))
+    ledger.accept(completed(claim(4, 10), n_bytes=60))
     assert len(ledger.release(max_messages=100)) == 2
     assert (ledger.in_flight(), ledger.bytes_back()) == (1, 100)
     ledger.commit({A: 4})
@@ -105,7 +105,7 @@ def test_a_claim_stays_in_flight_until_it_is_committed() -> None:
 def test_a_commit_that_does_not_move_forward_or_runs_ahead_is_refused(position: int) -> None:
     ledger = Ledger(1, {A: 0})
     ledger.hand_out(claim(0, 10))
-    ledger.accept(settled(claim(0, 10)))
+    ledger.accept(completed(claim(0, 10)))
     ledger.release(max_messages=1)
     with pytest.raises(InvariantBroken):
         ledger.commit({A: position})
@@ -124,9 +124,9 @@ def test_a_claim_that_does_not_fit_the_books_is_refused(wrong: Claim) -> None:
 def test_a_piece_that_overlaps_what_came_back_is_refused() -> None:
     ledger = Ledger(1, {A: 0})
     ledger.hand_out(claim(0, 10))
-    ledger.accept(settled(claim(0, 5)))
+    ledger.accept(completed(claim(0, 5)))
     with pytest.raises(InvariantBroken):
-        ledger.accept(settled(claim(3, 7)))
+        ledger.accept(completed(claim(3, 7)))
 
 
 def test_a_claim_is_replaced_only_by_pieces_that_cover_it() -> None:
@@ -142,7 +142,7 @@ def test_release_stops_at_the_number_of_messages_asked_for() -> None:
     ledger = Ledger(1, {A: 0})
     for start in range(0, 30, 10):
         ledger.hand_out(claim(start, start + 10))
-        ledger.accept(settled(claim(start, start + 10)))
+        ledger.accept(completed(claim(start, start + 10)))
     assert ranges(ledger.release(max_messages=15)) == [(0, 10), (10, 20)]
     assert ranges(ledger.release(max_messages=15)) == [(20, 30)]
 
@@ -152,7 +152,7 @@ def test_bytes_count_from_the_moment_they_came_back() -> None:
     ledger = Ledger(1, {A: 0})
     ledger.hand_out(claim(0, 10))
     ledger.hand_out(claim(10, 20))
-    ledger.accept(settled(claim(10, 20), n_bytes=100))
+    ledger.accept(completed(claim(10, 20), n_bytes=100))
     assert ledger.bytes_back() == 100
 
 
@@ -162,7 +162,7 @@ def test_a_piece_that_is_set_apart_is_out_by_itself() -> None:
     assert ledger.set_apart(claim(3, 6))
     assert ledger.unfinished() == [claim(0, 3), claim(3, 6), claim(6, 10)]
     assert ledger.set_apart(claim(3, 6))
-    ledger.accept(settled(claim(3, 6)))
+    ledger.accept(completed(claim(3, 6)))
     assert not ledger.set_apart(claim(3, 6))
     assert not ledger.set_apart(claim(0, 3, assignment=2))
     with pytest.raises(InvariantBroken):

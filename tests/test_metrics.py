@@ -6,14 +6,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.kafka.member import Ends
 from pipeline.metrics import Metrics
-from pipeline.records import Claim, Counts, Effort, Mode, Reason, Settled, TopicPartition
+from pipeline.records import Claim, Completed, Counts, Effort, Mode, Reason, TopicPartition
 from tests.fakes import Clock
 
 A, B = TopicPartition("in", 0), TopicPartition("in", 1)
 
 
-def settled(**facts: object) -> Settled:
-    return Settled(Claim(A, 0, 10, 1, Mode.ENFORCE), b"", **{"counts": Counts(), **facts})
+def completed(**facts: object) -> Completed:
+    return Completed(Claim(A, 0, 10, 1, Mode.ENFORCE), b"", **{"counts": Counts(), **facts})
 
 
 def series(metrics: Metrics) -> dict[tuple[str, ...], float]:
@@ -29,10 +29,10 @@ def series(metrics: Metrics) -> dict[tuple[str, ...], float]:
 def test_a_transaction_is_counted_by_what_it_held() -> None:
     metrics = Metrics()
     batch = [
-        settled(
+        completed(
             counts=Counts(prune=1, review=2, pass_=3, rejected=1, records=7), reasons={Reason.NOT_JSON: 1}
         ),
-        settled(counts=Counts(pass_=4, records=4), lost=5),
+        completed(counts=Counts(pass_=4, records=4), lost=5),
     ]
     metrics.committed(batch, 0.25)
     seen = series(metrics)
@@ -46,7 +46,7 @@ def test_a_transaction_is_counted_by_what_it_held() -> None:
 
 def test_latency_runs_from_the_oldest_record_to_the_commit() -> None:
     metrics = Metrics()
-    metrics.committed([settled(oldest_ms=round(time.time() * 1000) - 2000)], 0.0)
+    metrics.committed([completed(oldest_ms=round(time.time() * 1000) - 2000)], 0.0)
     assert 1.9 <= series(metrics)["sluice_latency_seconds_sum",] < 10
 
 
@@ -75,9 +75,9 @@ def test_replicas_that_fell_silent_count_no_more() -> None:
     """The gauge was set when a claim came back, so that an idle gate showed its last busy moment for ever."""
     clock = Clock()
     metrics = Metrics(clock)
-    metrics.came_back(settled(replica="a:1"))
+    metrics.came_back(completed(replica="a:1"))
     clock.step(50)
-    metrics.came_back(settled(replica="b:2"))
+    metrics.came_back(completed(replica="b:2"))
     assert metrics.replicas == ["a:1", "b:2"]
     assert series(metrics)["sluice_replicas",] == 2
     clock.step(20)
@@ -89,7 +89,7 @@ def test_replicas_that_fell_silent_count_no_more() -> None:
 def test_stages_executions_and_assignments_are_told_apart() -> None:
     metrics = Metrics()
     effort = Effort(pairs=9, repeats=2, tokens=70, padded_tokens=112, halvings=1)
-    metrics.came_back(settled(prepare_s=0.5, score_s=2.0, effort=effort))
+    metrics.came_back(completed(prepare_s=0.5, score_s=2.0, effort=effort))
     metrics.began_session()
     metrics.began_assignment(3, 2)
     metrics.began_execution(4)

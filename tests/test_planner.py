@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pipeline.errors import ReplicasKeepDying
 from pipeline.ledger import Ledger
 from pipeline.planner import FIRST_OFFSETS, MAX_CONDEMNED, Bounds, Planner
-from pipeline.records import Claim, Counts, Mode, Settled, TopicPartition
+from pipeline.records import Claim, Completed, Counts, Mode, TopicPartition
 
 A, B = TopicPartition("in", 0), TopicPartition("in", 1)
 BOUNDS = Bounds(
@@ -28,7 +28,7 @@ GROWING = replace(BOUNDS, max_replicas=8)
 
 def back(ledger: Ledger, *claims: Claim) -> None:
     for claim in claims:
-        assert ledger.accept(Settled(claim, b"", Counts(records=claim.n_offsets)))
+        assert ledger.accept(Completed(claim, b"", Counts(records=claim.n_offsets)))
 
 
 def measured(*, offsets_per_s: float, bytes_per_offset: int = 1) -> Planner:
@@ -36,7 +36,7 @@ def measured(*, offsets_per_s: float, bytes_per_offset: int = 1) -> Planner:
     planner = Planner(BOUNDS)
     claim = Claim(A, 0, 1000, 1, Mode.ENFORCE)
     planner.observe(
-        Settled(claim, b"", Counts(), n_bytes=1000 * bytes_per_offset, score_s=1000 / offsets_per_s)
+        Completed(claim, b"", Counts(), n_bytes=1000 * bytes_per_offset, score_s=1000 / offsets_per_s)
     )
     return planner
 
@@ -70,7 +70,7 @@ def taught(
     planner = Planner(bounds)
     for _ in range(times):
         claim = Claim(A, 0, n_offsets, 1, Mode.ENFORCE)
-        planner.observe(Settled(claim, b"", Counts(), prepare_s=prepare_s, score_s=score_s))
+        planner.observe(Completed(claim, b"", Counts(), prepare_s=prepare_s, score_s=score_s))
         in_flight(planner, 1_000_000)
     return planner
 
@@ -103,7 +103,7 @@ def test_the_bound_grows_twofold_at_most_each_time_that_claims_come_back() -> No
     burst = 15_000  # 7.5 s of a replica at 2,000 a second; at the pace of the trickle it would take 750
     seen = [in_flight(planner, burst), in_flight(planner, burst)]
     for _ in range(4):
-        planner.observe(Settled(Claim(A, 0, 1000, 1, Mode.ENFORCE), b"", Counts(), score_s=0.5))
+        planner.observe(Completed(Claim(A, 0, 1000, 1, Mode.ENFORCE), b"", Counts(), score_s=0.5))
         seen.append(in_flight(planner, burst))
     assert max(seen) == 8
     assert seen[-1] == 4
@@ -117,7 +117,7 @@ def test_where_prepare_takes_longest_it_does_not_wait_for_claims() -> None:
 
 def test_what_was_lost_teaches_nothing_of_the_speed_of_a_replica() -> None:
     planner = measured(offsets_per_s=500)
-    planner.observe(Settled(Claim(A, 0, 1_000_000, 1, Mode.ENFORCE), b"", Counts(), lost=1_000_000))
+    planner.observe(Completed(Claim(A, 0, 1_000_000, 1, Mode.ENFORCE), b"", Counts(), lost=1_000_000))
     assert planner.plan(Ledger(1, {A: 0}), {A: 100_000}, Mode.ENFORCE)[0].n_offsets == 500
 
 
@@ -285,8 +285,8 @@ def test_however_executions_end_every_row_comes_back_and_only_the_poison_is_cond
         else:
             back(ledger, claim)
             condemned |= {(claim.source, claim.start)} if claim.condemned else set()
-            for settled in ledger.release(max_messages=1000):
-                ledger.commit({settled.claim.source: settled.claim.end})
+            for completed in ledger.release(max_messages=1000):
+                ledger.commit({completed.claim.source: completed.claim.end})
     assert {source: ledger.committed_to(source) for source in (A, B)} == ends
     assert condemned == {poison}
 
@@ -307,7 +307,7 @@ def test_a_new_assignment_forgets_what_was_to_be_handed_out_again() -> None:
 )
 def test_claims_cover_the_lag_without_gap_or_overlap(ends: dict[TopicPartition, int], seconds: float) -> None:
     ledger, planner = Ledger(1, {A: 0, B: 0}), Planner(replace(BOUNDS, max_offsets=700))
-    planner.observe(Settled(Claim(A, 0, 100, 1, Mode.ENFORCE), b"", Counts(), score_s=seconds))
+    planner.observe(Completed(Claim(A, 0, 100, 1, Mode.ENFORCE), b"", Counts(), score_s=seconds))
     seen = {A: 0, B: 0}
     while claims := planner.plan(ledger, ends, Mode.ENFORCE):
         for claim in claims:
@@ -334,7 +334,7 @@ def test_rows_that_are_condemned_one_after_the_other_stop_the_gate() -> None:
     for _ in range(MAX_CONDEMNED - 1):
         claim = condemn(planner, ledger, {A: 100})
         back(ledger, claim)
-        planner.observe(Settled(claim, b"", Counts(rejected=1)))
+        planner.observe(Completed(claim, b"", Counts(rejected=1)))
         ledger.release(max_messages=1)
         ledger.commit({A: claim.end})
     with pytest.raises(ReplicasKeepDying):
@@ -346,8 +346,8 @@ def test_a_claim_that_is_scored_between_them_shows_that_it_is_the_rows() -> None
     for n in range(3 * MAX_CONDEMNED):
         claim = condemn(planner, ledger, {A: 100})
         back(ledger, claim)
-        planner.observe(Settled(claim, b"", Counts(rejected=1)))
-        planner.observe(Settled(replace(claim, start=n, end=n + 1), b"", Counts(pass_=1)))
+        planner.observe(Completed(claim, b"", Counts(rejected=1)))
+        planner.observe(Completed(replace(claim, start=n, end=n + 1), b"", Counts(pass_=1)))
         ledger.release(max_messages=1)
         ledger.commit({A: claim.end})
 
@@ -357,7 +357,7 @@ def test_a_batch_message_of_which_some_rows_were_scored_shows_that_it_is_the_row
     for _ in range(3 * MAX_CONDEMNED):
         claim = condemn(planner, ledger, {A: 100})
         back(ledger, claim)
-        planner.observe(Settled(claim, b"", Counts(pass_=2, rejected=1)))
+        planner.observe(Completed(claim, b"", Counts(pass_=2, rejected=1)))
         ledger.release(max_messages=1)
         ledger.commit({A: claim.end})
 
@@ -366,5 +366,5 @@ def test_a_trial_teaches_nothing_of_the_speed_of_a_replica() -> None:
     """One message that took half a minute to try made the next forty claims one message each."""
     planner = measured(offsets_per_s=500)
     tried = Claim(A, 1000, 1001, 1, Mode.ENFORCE, condemned=True)
-    planner.observe(Settled(tried, b"", Counts(pass_=2, rejected=1), score_s=30.0))
+    planner.observe(Completed(tried, b"", Counts(pass_=2, rejected=1), score_s=30.0))
     assert planner.plan(Ledger(1, {A: 0}), {A: 100_000}, Mode.ENFORCE)[0].n_offsets == 500

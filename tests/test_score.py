@@ -15,7 +15,7 @@ from pipeline.codec import Limits
 from pipeline.codec.arrow_stream import write_stream
 from pipeline.errors import BundleRefused
 from pipeline.prepare import Prepare
-from pipeline.records import Action, Claim, Counts, Mode, Reason, Record, Route, Settled, TopicPartition
+from pipeline.records import Action, Claim, Completed, Counts, Mode, Reason, Record, Route, TopicPartition
 from pipeline.score import Score
 from pipeline.settings import Settings
 from pipeline.trial import Died
@@ -63,20 +63,20 @@ def map_of(work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
     return list(map(work, items))
 
 
-def settle_condemned(stage: Score, record: Record) -> Settled:
+def complete_condemned(stage: Score, record: Record) -> Completed:
     (prepared,) = preparing([record])(Claim(SOURCE, 0, 1, 1, Mode.ENFORCE, attempt=3, condemned=True))
-    (settled,) = stage(prepared)
-    assert isinstance(settled, Settled)
-    return settled
+    (completed,) = stage(prepared)
+    assert isinstance(completed, Completed)
+    return completed
 
 
-def settle(stage: Score, *texts: object, mode: Mode = Mode.ENFORCE) -> Settled:
+def complete(stage: Score, *texts: object, mode: Mode = Mode.ENFORCE) -> Completed:
     """Prepare and score one claim, from offset 0."""
     records = [message(offset, text) for offset, text in enumerate(texts)]
     (prepared,) = preparing(records)(Claim(SOURCE, 0, len(texts), 1, mode))
-    (settled,) = stage(prepared)
-    assert isinstance(settled, Settled)
-    return settled
+    (completed,) = stage(prepared)
+    assert isinstance(completed, Completed)
+    return completed
 
 
 def arithmetic(bundle: Bundle, **how: object) -> Score:
@@ -87,20 +87,20 @@ def poison(bundle: Bundle, trial: ScriptedTrial | None = None) -> Score:
     return Score(PoisonScorer(bundle.path), bundle, LIMITS, trial=trial or ScriptedTrial(), run=9)
 
 
-def routes(settled: Settled) -> list[tuple[Route, str]]:
+def routes(completed: Completed) -> list[tuple[Route, str]]:
     """(route, candidate id) of every message."""
     return [
         (output.route, orjson.loads(output.value or b"")["candidate_id"])
-        for output in outputs_of(settled.outputs)
+        for output in outputs_of(completed.outputs)
     ]
 
 
 def test_each_candidate_goes_where_the_policy_says(bundle: Bundle) -> None:
-    settled = settle(arithmetic(bundle), 50, 150, 250)
-    assert routes(settled) == [(Route.PASS, "c-0"), (Route.REVIEW, "c-1"), (Route.PRUNE, "c-2")]
-    assert settled.counts == Counts(prune=1, review=1, pass_=1, records=3)
-    assert settled.claim == Claim(SOURCE, 0, 3, 1, Mode.ENFORCE)
-    assert settled.oldest_ms == 1_700_000_000_000
+    completed = complete(arithmetic(bundle), 50, 150, 250)
+    assert routes(completed) == [(Route.PASS, "c-0"), (Route.REVIEW, "c-1"), (Route.PRUNE, "c-2")]
+    assert completed.counts == Counts(prune=1, review=1, pass_=1, records=3)
+    assert completed.claim == Claim(SOURCE, 0, 3, 1, Mode.ENFORCE)
+    assert completed.oldest_ms == 1_700_000_000_000
 
 
 @pytest.mark.parametrize(
@@ -109,31 +109,31 @@ def test_each_candidate_goes_where_the_policy_says(bundle: Bundle) -> None:
 def test_the_mode_of_the_claim_moves_the_message_and_not_the_action(
     bundle: Bundle, mode: Mode, route: Route
 ) -> None:
-    settled = settle(arithmetic(bundle), 300, mode=mode)
-    (output,) = outputs_of(settled.outputs)
+    completed = complete(arithmetic(bundle), 300, mode=mode)
+    (output,) = outputs_of(completed.outputs)
     assert output.route is route
     verdict = orjson.loads(output.value or b"")
     assert (verdict["action"], verdict["score"]) == (Action.PRUNE, 3.0)
-    assert settled.counts.prune == 1
+    assert completed.counts.prune == 1
 
 
 def test_what_passes_is_counted_although_it_is_not_sent(bundle: Bundle) -> None:
-    settled = settle(arithmetic(bundle, emit_pass=False), 50, 250)
-    assert routes(settled) == [(Route.PRUNE, "c-1")]
-    assert settled.counts == Counts(prune=1, pass_=1, records=2)
+    completed = complete(arithmetic(bundle, emit_pass=False), 50, 250)
+    assert routes(completed) == [(Route.PRUNE, "c-1")]
+    assert completed.counts == Counts(prune=1, pass_=1, records=2)
 
 
 def test_a_text_problem_and_a_score_that_is_no_number_are_rejected_alone(bundle: Bundle) -> None:
-    settled = settle(arithmetic(bundle), "9" * 21, 50, ArithmeticScorer.NOT_A_NUMBER)
-    assert settled.counts == Counts(pass_=1, rejected=2, records=3)
-    assert settled.reasons == {Reason.TEXT_TOO_LONG: 1, Reason.SCORE_NOT_FINITE: 1}
+    completed = complete(arithmetic(bundle), "9" * 21, 50, ArithmeticScorer.NOT_A_NUMBER)
+    assert completed.counts == Counts(pass_=1, rejected=2, records=3)
+    assert completed.reasons == {Reason.TEXT_TOO_LONG: 1, Reason.SCORE_NOT_FINITE: 1}
 
 
 def test_a_row_that_the_scorer_cannot_bear_is_found_and_rejected_alone(bundle: Bundle) -> None:
-    settled = settle(poison(bundle), 50, 50, PoisonScorer.RAISES, 250, 50)
-    assert settled.counts == Counts(prune=1, pass_=3, rejected=1, records=5)
-    assert settled.reasons == {Reason.SCORING_FAILED: 1}
-    (reject,) = [one for one in outputs_of(settled.outputs) if one.route is Route.REJECT]
+    completed = complete(poison(bundle), 50, 50, PoisonScorer.RAISES, 250, 50)
+    assert completed.counts == Counts(prune=1, pass_=3, rejected=1, records=5)
+    assert completed.reasons == {Reason.SCORING_FAILED: 1}
+    (reject,) = [one for one in outputs_of(completed.outputs) if one.route is Route.REJECT]
     assert dict(reject.headers)["__connect.errors.offset"] == b"2"
     assert b"the device gave up" in (dict(reject.headers)["__connect.errors.exception.message"] or b"")
 
@@ -142,31 +142,31 @@ def test_a_replica_that_can_score_nothing_any_more_raises_and_rejects_nothing(bu
     """After a failed assertion a CUDA device refuses every call: each row that came was rejected from then on,
     and the replica, which answered, was never replaced."""
     stage = poison(bundle)
-    settle(stage, 50)
+    complete(stage, 50)
     with pytest.raises(RuntimeError):
-        settle(stage, 50, PoisonScorer.BREAKS, 50)
+        complete(stage, 50, PoisonScorer.BREAKS, 50)
     with pytest.raises(RuntimeError):
-        settle(stage, 50)
+        complete(stage, 50)
 
 
 def test_a_replica_that_has_not_scored_anything_yet_rejects_nothing(bundle: Bundle) -> None:
     with pytest.raises(RuntimeError):
-        settle(poison(bundle), PoisonScorer.RAISES)
+        complete(poison(bundle), PoisonScorer.RAISES)
 
 
 def test_once_it_has_scored_something_a_single_row_can_be_rejected(bundle: Bundle) -> None:
     stage = poison(bundle)
-    settle(stage, 50)
-    assert settle(stage, PoisonScorer.RAISES).reasons == {Reason.SCORING_FAILED: 1}
+    complete(stage, 50)
+    assert complete(stage, PoisonScorer.RAISES).reasons == {Reason.SCORING_FAILED: 1}
 
 
 def test_a_condemned_candidate_that_is_alone_in_its_message_is_rejected_untried(bundle: Bundle) -> None:
     trial = ScriptedTrial()
-    settled = settle_condemned(poison(bundle, trial), message(0, PoisonScorer.EXITS))
+    completed = complete_condemned(poison(bundle, trial), message(0, PoisonScorer.EXITS))
     assert trial.items is None
-    assert settled.reasons == {Reason.SCORING_FAILED: 1}
-    assert settled.counts == Counts(rejected=1, records=1)
-    (reject,) = outputs_of(settled.outputs)
+    assert completed.reasons == {Reason.SCORING_FAILED: 1}
+    assert completed.counts == Counts(rejected=1, records=1)
+    (reject,) = outputs_of(completed.outputs)
     assert dict(reject.headers)["sluice.row"] == b"0"
 
 
@@ -177,12 +177,12 @@ def test_the_rows_of_a_condemned_message_are_tried_and_only_what_died_is_rejecte
     preparer = ArithmeticPreparer()
     tokens = [preparer.prepare([{}], [{"text": str(text)}]).tokens for text in texts]
     trial = ScriptedTrial(scored(tokens[0]), Died("exit code 3"), scored(tokens[2]))
-    settled = settle_condemned(poison(bundle, trial), batch(*texts))
+    completed = complete_condemned(poison(bundle, trial), batch(*texts))
     assert trial.items is not None
     assert [item.ids.tolist() for item in trial.items] == [[text] for text in texts]
-    assert settled.counts == Counts(prune=1, pass_=1, rejected=1, records=1)
-    assert settled.reasons == {Reason.SCORING_FAILED: 1}
-    outputs = {output.route: output for output in outputs_of(settled.outputs)}
+    assert completed.counts == Counts(prune=1, pass_=1, rejected=1, records=1)
+    assert completed.reasons == {Reason.SCORING_FAILED: 1}
+    outputs = {output.route: output for output in outputs_of(completed.outputs)}
     headers = dict(outputs[Route.REJECT].headers)
     assert headers["sluice.row"] == b"1"
     assert b"exit code 3" in (headers["__connect.errors.exception.message"] or b"")
@@ -192,8 +192,8 @@ def test_the_rows_of_a_condemned_message_are_tried_and_only_what_died_is_rejecte
 
 def test_a_condemned_message_without_candidates_is_not_tried(bundle: Bundle) -> None:
     trial = ScriptedTrial()
-    settled = settle_condemned(poison(bundle, trial), message(0, "9" * 21))
-    assert settled.reasons == {Reason.TEXT_TOO_LONG: 1}
+    completed = complete_condemned(poison(bundle, trial), message(0, "9" * 21))
+    assert completed.reasons == {Reason.TEXT_TOO_LONG: 1}
     assert trial.items is None
 
 
@@ -201,17 +201,17 @@ def test_a_trial_scores_as_the_replica_does_and_survives_its_rows(bundle: Bundle
     settings = Settings(bundle=str(bundle.path), pool={"scorer": "tests.fakes:PoisonScorer"})
     stage = score.build(settings)
     texts = [50, PoisonScorer.EXITS, 150, PoisonScorer.IS_KILLED, 250]
-    settled = settle_condemned(stage, batch(*texts))
-    assert settled.counts == Counts(prune=1, review=1, pass_=1, rejected=2, records=1)
-    usual = settle(stage, 50, 150, 250)
-    assert settled.counts._replace(rejected=0, records=3) == usual.counts
+    completed = complete_condemned(stage, batch(*texts))
+    assert completed.counts == Counts(prune=1, review=1, pass_=1, rejected=2, records=1)
+    usual = complete(stage, 50, 150, 250)
+    assert completed.counts._replace(rejected=0, records=3) == usual.counts
 
 
-def test_a_claim_without_records_settles_empty(bundle: Bundle) -> None:
+def test_a_claim_without_records_completes_empty(bundle: Bundle) -> None:
     (prepared,) = preparing([])(Claim(SOURCE, 0, 4, 1, Mode.ENFORCE))
-    (settled,) = arithmetic(bundle)(prepared)
-    assert (settled.counts, outputs_of(settled.outputs)) == (Counts(), [])
-    assert settled.oldest_ms is None
+    (completed,) = arithmetic(bundle)(prepared)
+    assert (completed.counts, outputs_of(completed.outputs)) == (Counts(), [])
+    assert completed.oldest_ms is None
 
 
 def test_what_is_no_work_is_passed_on(bundle: Bundle) -> None:
@@ -222,8 +222,8 @@ def test_what_is_no_work_is_passed_on(bundle: Bundle) -> None:
 
 def test_it_is_built_as_the_settings_say(bundle: Bundle) -> None:
     settings = Settings(bundle=str(bundle.path), pool={"scorer": "tests.fakes:ArithmeticScorer"})
-    settled = settle(score.build(settings), 150)
-    (output,) = outputs_of(settled.outputs)
+    completed = complete(score.build(settings), 150)
+    (output,) = outputs_of(completed.outputs)
     assert orjson.loads(output.value or b"")["bundle"] == bundle.digest
 
 
