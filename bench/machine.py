@@ -58,8 +58,7 @@ def _module() -> str:
 
 def _without_folders(argument: str) -> str:
     """An argument, and of a path in it the last part: the rest is about somebody's machine."""
-    option, equals, value = argument.rpartition("=")
-    return option + equals + (Path(value).name if os.sep in value else value)
+    return "=".join(Path(one).name if os.sep in one else one for one in argument.split("="))
 
 
 def _version(package: str) -> str | None:
