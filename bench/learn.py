@@ -215,7 +215,7 @@ def _teacher(sample: Sample, encoder: Encoder) -> Logits:
     """What the teacher says of pairs whose documents it has in its catalogue, without a label; it cannot serve."""
     people, test = sample.people(Role.TRAIN), sample.people(Role.TEST)
     company = Company.of(encoder, [*people.documents, *test.documents], COMPARED)
-    teacher = FeatureTeacher.fit(people, [_dense(sample, encoder), company], lexicon=lexicon_of(sample))
+    teacher = FeatureTeacher.fit(people, [_dense(sample, encoder)], [company], lexicon=lexicon_of(sample))
     return teacher.logits(test.query.tolist(), test.documents)
 
 

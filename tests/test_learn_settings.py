@@ -39,7 +39,7 @@ def test_a_part_of_a_group_leaves_the_rest_of_it() -> None:
         ("recipe.epochs=-1", "recipe: a recipe needs counts"),
         ("recipe.nope=1", "recipe.nope: there is no such setting"),
         ("nope=1", "nope: there is no such setting"),
-        ("policy.wish.target=2", "policy.wish: not a promise"),
+        ("policy.wish.target=2", "policy.wish: target 2.0 and confidence 0.95 must be above 0 and below 1"),
         ("labels.columns.queri={}", "labels.columns.queri: there is no such setting"),
         ("labels.rubric.severe=[other]", "labels.rubric: a rubric needs severe levels"),
         ("teacher.kind=bundle", "teacher: teacher.source goes with"),

@@ -88,7 +88,10 @@ class Promise:
 
     def __post_init__(self) -> None:
         if not (0 < self.target < 1 and 0 < self.confidence < 1 and self.cap >= 1):
-            raise ValueError(f"not a promise: {self}")
+            raise ValueError(
+                f"target {self.target} and confidence {self.confidence} must be above 0 and below 1, "
+                f"and cap {self.cap} at least 1"
+            )
 
     @property
     def clusters_to_start(self) -> int:

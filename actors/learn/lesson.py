@@ -119,12 +119,13 @@ def _of_features(sample: Sample, setting: Setting, encoder: Encoder) -> Lesson:
     people, held_out = sample.people(Role.TRAIN), sample.people(Role.DEV)
     lexicon = lexicon_of(sample)
     fields = setting.teacher.fields or tuple(part.field for part in setting.template.document)
-    evidence = (
-        DenseFeatures.of(encoder, people.documents, fields),
-        Company.of(encoder, [*people.documents, *held_out.documents], fields),
-    )
     teacher = FeatureTeacher.fit(
-        people, evidence, lexicon=lexicon, folds=setting.teacher.folds, seed=setting.seed
+        people,
+        [DenseFeatures.of(encoder, people.documents, fields)],
+        [Company.of(encoder, [*people.documents, *held_out.documents], fields)],
+        lexicon=lexicon,
+        folds=setting.teacher.folds,
+        seed=setting.seed,
     )
     others = [*_without_people(sample), *_made(sample, setting, encoder, lexicon)]
     said = teacher.logits(_texts(others, setting.template), [document for _, document in others])

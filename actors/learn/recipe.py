@@ -54,7 +54,8 @@ class TeacherKind(enum.StrEnum):
     NONE = "none"
     """Nobody: the labels alone."""
     FEATURES = "features"
-    """A small model of what words and the untrained embeddings say; see `features`."""
+    """A small model of what words and the untrained embeddings say, with and without the company a query keeps:
+    see `teacher`."""
     BUNDLE = "bundle"
     """Another bundle, a larger one: the encoder becomes its smaller student."""
     FILE = "file"

@@ -20,6 +20,9 @@ from actors.learn.labels import Labels, Pair, Settled
 from actors.learn.roles import SHARES, Role, Roles, assign, digest, read_roles
 from actors.pairs import MAX_CHARS, Fields, PairTemplate, TextProblem
 
+_SHOWN = 60
+"""Characters of a field in an error."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class People:
@@ -199,10 +202,17 @@ def compose(pairs: Sequence[Pair], template: PairTemplate, source: str) -> list[
     for pair in pairs:
         composed = template.compose(pair.query, pair.document, max_chars=MAX_CHARS)
         if isinstance(composed, TextProblem):
-            fields = f"query fields {', '.join(pair.query)}; document fields {', '.join(pair.document)}"
-            raise DataRefused(source, f"a pair cannot be read by the template: {composed} ({fields})")
+            shown = f"query {_shown(pair.query)}, document {_shown(pair.document)}"
+            raise DataRefused(source, f"a pair cannot be read by the template: {composed} ({shown})")
         found.append(composed)
     return found
+
+
+def _shown(fields: Fields) -> str:
+    """Enough of them to find the row."""
+    return str(
+        {name: text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..." for name, text in fields.items()}
+    )
 
 
 def cluster_pairs(pairs: Sequence[Pair], query: Sequence[str], source: str) -> NDArray[np.int64]:

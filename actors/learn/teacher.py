@@ -2,17 +2,22 @@
 
 Promises that a pair it learned from is scored by parts of it that did not see the pair's cluster; logits on
 the scale of probabilities, fitted out of fold; and the part of them that is linear in the words of a pair, as
-the prior that a bundle serves. It may know what a replica cannot, such as the company that a query keeps: on some
-3,900 real shopping pairs of 87 queries that took its AUC out of fold from 0.775 to 0.796. It is a mean of three
-models, each right about other pairs: before it knew the company, in five folds by query, the AUC was 0.765 for the
-logistic alone, 0.767 for boosted trees and 0.772 for the three. Needs the `train` extra.
+the prior that a bundle serves. It is a mean of models that are each right about other pairs: on some 3,900 real
+shopping pairs, in five folds by query, the AUC was 0.765 for the logistic alone, 0.767 for boosted trees and
+0.772 for the three.
+
+It may know what a replica cannot, such as the company that a query keeps: privileged information (Vapnik and
+Vashist, A New Learning Paradigm: Learning Using Privileged Information, Neural Networks 22, 2009). Half of its
+members do without, as the best teacher is not the best to imitate: on 4,876 such pairs, teachers of which all,
+half and none knew the company had 0.789, 0.780 and 0.763, and their students 0.772, 0.775 and 0.768. Needs the
+`train` extra.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,17 +48,25 @@ class Evidence(Protocol):
         ...
 
 
+class _Member(NamedTuple):
+    """A model, and how many of the columns it looks at."""
+
+    model: Any
+    n_columns: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FeatureTeacher:
     """Logits of severity from what words and other evidence say."""
 
     lexicon: Lexicon
     evidence: tuple[Evidence, ...]
-    parts: tuple[tuple[Any, ...], ...]
-    """For each fold the models that were fitted without it."""
+    """What a student can know first, then what is privileged."""
+    parts: tuple[tuple[_Member, ...], ...]
+    """For each fold the members that were fitted without it."""
     centre: NDArray[np.float64]
     spread: NDArray[np.float64]
-    """Mean and standard deviation of each model's logits out of fold, `[3]`: so they count alike."""
+    """Mean and standard deviation of each member's logits out of fold, `[m]`: so they count alike."""
     scale: PlattMap
     out_of_fold: NDArray[np.float64]
     """Logits of the pairs that it learned from, float64 `[n]`."""
@@ -64,6 +77,7 @@ class FeatureTeacher:
         cls,
         people: People,
         evidence: Sequence[Evidence],
+        privileged: Sequence[Evidence] = (),
         *,
         lexicon: Lexicon | None = None,
         folds: int = 5,
@@ -74,6 +88,7 @@ class FeatureTeacher:
         Args:
             people: Pairs of the train role, n of them.
             evidence: What is known beside the words.
+            privileged: What a student cannot know: half of the members look at it too.
             lexicon: How rare words are; None learns it from these documents.
             folds: Parts of the clusters.
             seed: Of the trees.
@@ -91,8 +106,11 @@ class FeatureTeacher:
             )
             raise DataRefused("labels", problem)
         found = lexicon or Lexicon.of(distinct(people.documents))
-        x = _features(found, evidence, people.query.tolist(), people.documents)
-        said = np.zeros((len(y), len(_MODELS)))
+        queries = people.query.tolist()
+        known = _features(found, evidence, queries, people.documents)
+        x = np.column_stack([known, *(one.of_pairs(queries, people.documents) for one in privileged)])
+        views = sorted({known.shape[1], x.shape[1]})
+        said = np.zeros((len(y), len(_MODELS) * len(views)))
         parts = []
         for learn, judge in GroupKFold(folds, shuffle=True, random_state=seed).split(x, y, group):
             if not 0 < y[learn].sum() < len(learn):
@@ -101,15 +119,17 @@ class FeatureTeacher:
                 )
             # One thread: a few thousand rows are done before others have been woken.
             with threadpool_limits(1):
-                models = tuple(make(seed).fit(x[learn], y[learn]) for make in _MODELS)
-            said[judge] = _logits(models, x[judge])
-            parts.append(models)
+                members = tuple(
+                    _Member(make(seed).fit(x[learn, :n], y[learn]), n) for n in views for make in _MODELS
+                )
+            said[judge] = _logits(members, x[judge])
+            parts.append(members)
         centre, spread = said.mean(axis=0), np.maximum(said.std(axis=0), 1e-9)
         mean = ((said - centre) / spread).mean(axis=1)
         scale = fit_platt(mean, y)
         out_of_fold = scale.slope * mean + scale.intercept
-        prior = _linear_in_words(found, x, out_of_fold)
-        return cls(found, tuple(evidence), tuple(parts), centre, spread, scale, out_of_fold, prior)
+        prior = _linear_in_words(found, known, out_of_fold)
+        return cls(found, (*evidence, *privileged), tuple(parts), centre, spread, scale, out_of_fold, prior)
 
     def logits(self, queries: Sequence[str], documents: Sequence[Fields]) -> NDArray[np.float64]:
         """What it says of pairs that it did not learn from.
@@ -124,7 +144,7 @@ class FeatureTeacher:
         if not len(queries):
             return np.zeros(0)
         x = _features(self.lexicon, self.evidence, queries, documents)
-        said = np.mean([_logits(models, x) for models in self.parts], axis=0)
+        said = np.mean([_logits(members, x) for members in self.parts], axis=0)
         mean: NDArray[np.float64] = ((said - self.centre) / self.spread).mean(axis=1)
         return self.scale.slope * mean + self.scale.intercept
 
@@ -137,9 +157,9 @@ def _features(
     return np.column_stack([lexical, *(one.of_pairs(queries, documents) for one in evidence)])
 
 
-def _logits(models: Sequence[Any], x: NDArray[np.float64]) -> NDArray[np.float64]:
+def _logits(members: Sequence[_Member], x: NDArray[np.float64]) -> NDArray[np.float64]:
     with threadpool_limits(1):
-        said = np.column_stack([model.predict_proba(x)[:, 1] for model in models])
+        said = np.column_stack([model.predict_proba(x[:, :n])[:, 1] for model, n in members])
     p: NDArray[np.float64] = said.clip(_LEAST_P, 1 - _LEAST_P)
     logit: NDArray[np.float64] = np.log(p / (1 - p))
     return logit

@@ -175,5 +175,5 @@ def test_a_threshold_that_is_no_number_is_refused():
     ("target", "confidence", "cap"), [(0, 0.9, 5), (1, 0.9, 5), (0.9, 1, 5), (0.9, 0.9, 0)]
 )
 def test_what_is_no_promise_is_refused(target, confidence, cap):
-    with pytest.raises(ValueError, match="not a promise"):
+    with pytest.raises(ValueError, match="must be above 0 and below 1, and cap"):
         Promise(target, confidence, cap)

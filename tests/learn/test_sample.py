@@ -92,7 +92,9 @@ def test_clusters_that_only_some_pairs_declare_are_refused() -> None:
 def test_a_pair_without_text_for_the_template_is_refused() -> None:
     template = PairTemplate(query=(Part("brief"),))
     labels = labelled([pair("a kettle"), pair("tea")], [label(0), label(1, severe=True)])
-    with pytest.raises(DataRefused, match="cannot be read by the template"):
+    with pytest.raises(
+        DataRefused, match=r"labels.parquet: a pair cannot .*query \{'text': 'a kettle'\}, document"
+    ):
         Sample.of(labels, template, source="labels.parquet")
 
 
