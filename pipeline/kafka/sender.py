@@ -17,7 +17,7 @@ from kafka import errors as kafka_errors
 from kafka.producer.future import FutureRecordMetadata
 
 from pipeline.errors import DataUnusable
-from pipeline.kafka.client import MAX_REQUEST_BYTES, TOO_LARGE, describe, open_client, translated
+from pipeline.kafka.client import MAX_REQUEST_BYTES, TOO_LARGE, connection, describe, open_client, translated
 from pipeline.records import Headers
 
 _UNDER_WAY_BYTES = 16 << 20
@@ -32,7 +32,7 @@ class Sender:
         topic: Where to; it must exist.
         compression: `lz4`, `zstd`, `gzip` or None.
         linger_ms: How long a batch waits for company, in milliseconds.
-        delivery_timeout_s: When a message counts as failed, in seconds.
+        delivery_timeout_s: When a message counts as failed, in seconds; later where its request may take longer.
         max_request_bytes: Largest message; the topic's `max.message.bytes` must allow it.
 
     Raises:
@@ -50,8 +50,12 @@ class Sender:
         delivery_timeout_s: float = 30.0,
         max_request_bytes: int = MAX_REQUEST_BYTES,
     ) -> None:
+        # The library refuses to give a message up before its request, for which the user may have more patience.
+        timeout_ms = max(
+            round(delivery_timeout_s * 1000), linger_ms + connection(kafka)["request_timeout_ms"]
+        )
         self._topic = topic
-        self._wait_s = delivery_timeout_s + 5.0  # the library's own deadline comes first
+        self._wait_s = timeout_ms / 1000 + 5.0  # the library's own deadline comes first
         self._under_way: deque[tuple[FutureRecordMetadata, int]] = deque()
         self._n_bytes = 0
         self._producer: KafkaProducer = open_client(
@@ -62,8 +66,8 @@ class Sender:
             linger_ms=linger_ms,
             batch_size=1 << 17,
             max_request_size=max_request_bytes,
-            delivery_timeout_ms=round(delivery_timeout_s * 1000),
-            max_block_ms=round(delivery_timeout_s * 1000),
+            delivery_timeout_ms=timeout_ms,
+            max_block_ms=timeout_ms,
             allow_auto_create_topics=False,
             metrics_enabled=False,
         )

@@ -41,6 +41,15 @@ def test_what_was_confirmed_is_there_with_key_and_headers(settings, topic, compr
     assert found[b"null"].value is None
 
 
+def test_a_request_may_take_longer_than_a_message_is_waited_for(settings, topic):
+    """A patient `kafka.request_timeout_ms` was refused, for a time-out that nobody can set."""
+    name = topic()
+    with Sender({**settings, "request_timeout_ms": 60_000}, name, delivery_timeout_s=30) as sender:
+        sender.send(b"k", b"v")
+        sender.confirm()
+    assert [record.value for record in read_all(settings, name)] == [b"v"]
+
+
 def test_messages_of_one_key_stay_in_order(settings, topic):
     name = topic(partitions=2)
     with Sender(settings, name) as sender:
