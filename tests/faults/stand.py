@@ -79,9 +79,9 @@ class Scenario:
         """Of its gates."""
         return self.lab.settings()
 
-    def gate(self, *own: str) -> Gate:
-        """Start a gate, with settings or options of its own."""
-        return self.lab.gate(*own)
+    def gate(self, *own: str, **environment: str) -> Gate:
+        """Start a gate, with settings, options or an environment of its own."""
+        return self.lab.gate(*own, **environment)
 
     def attended(self, *own: str) -> Attended:
         """Start a gate that is started again whenever it ends."""

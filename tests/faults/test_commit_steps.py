@@ -23,7 +23,7 @@ def test_a_keeper_that_dies_in_a_commit_leaves_all_of_it_or_nothing(stand: Stand
 
         def start() -> Gate:
             point = next(doomed, None)
-            return scenario.lab.gate(**({VARIABLE: point} if point else {}))
+            return scenario.gate(**({VARIABLE: point} if point else {}))
 
         with Attended(start) as gate:
             for number in range(1, scenario.size.rounds + 1):
