@@ -1,13 +1,16 @@
 """The HTTP server of the online door: uvicorn, and what it is told.
 
-Promises that little is held of a request's head, the line and the headers before its body. Knows no route.
+Promises that little is held of a request's head, the line and the headers before its body, and that a caller who
+does not speak HTTP is worth one line of the log. Knows no route.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import h11
 import uvicorn
 from fastapi import FastAPI
 
@@ -24,8 +27,23 @@ class Server(uvicorn.Server):
         yield
 
 
+class _OneLine(logging.Filter):
+    """uvicorn fails, with its stack, to refuse what is no HTTP where an answer has begun already."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let the record pass, of such a failure without the stack."""
+        if record.exc_info and isinstance(record.exc_info[1], h11.LocalProtocolError):
+            record.msg, record.args, record.exc_info = "the rest of a request was not HTTP", (), None
+        return True
+
+
+_ONE_LINE = _OneLine()
+
+
 def server(application: FastAPI) -> Server:
     """A server of this application, which does not run yet."""
+    for name in ("uvicorn.error", "asyncio"):
+        logging.getLogger(name).addFilter(_ONE_LINE)  # a second time it has no effect
     config = uvicorn.Config(
         application,
         http="h11",  # httptools, which uvicorn prefers, takes heads of any size; it saves 0.1 ms of a request

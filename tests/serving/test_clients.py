@@ -70,3 +70,22 @@ def test_a_head_without_an_end_is_refused_once_it_is_large(url: str) -> None:
     with caller(url) as beyond:
         beyond.sendall(begin + b"x" * (room + 1))
         assert beyond.recv(99).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("rest", [b"no chunk\r\n", b"1;" + b"x" * MAX_HEAD_BYTES])
+def test_what_is_no_http_is_told_in_one_line_though_an_answer_was_given(
+    url: str, rest: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It put uvicorn's stack into the log, as often as a stranger liked."""
+    begin = b"POST /nothing HTTP/1.1\r\nHost: door\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for pieces in ((begin + rest,), (begin, rest)):
+        with caller(url) as stranger:
+            answer = b""
+            for piece in pieces:
+                stranger.sendall(piece)
+                answer += stranger.recv(999)
+            assert answer.startswith(b"HTTP/1.1 40")
+            while stranger.recv(999):
+                pass
+    assert "the rest of a request was not HTTP" in caplog.text
+    assert "Traceback" not in caplog.text
