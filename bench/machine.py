@@ -29,7 +29,7 @@ PACKAGES = (
 def described() -> dict[str, Any]:
     """Commit, machine, versions and command of this run; JSON-able."""
     return {
-        "commit": _git("describe", "--always", "--dirty"),
+        "commit": _commit(),
         "command": " ".join(["python", "-m", _module(), *map(_without_folders, sys.argv[1:])]),
         "cpu": _cpu(),
         "cores": os.cpu_count(),
@@ -67,6 +67,13 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def _commit() -> str | None:
+    """With `-dirty` where code was changed since; results that were written since are not code."""
+    revision = _git("rev-parse", "--short", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)bench/results")
+    return f"{revision}-dirty" if changed else revision
 
 
 def _git(*arguments: str) -> str | None:

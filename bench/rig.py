@@ -102,7 +102,7 @@ class Gate:
 
 def sluice(*arguments: str, stdout: IO[bytes], stderr: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
     """Start a command of `sluice` that does not outlive the thread which called, even when that is killed."""
-    tether = [sys.executable, "-m", "pipeline.kafka.tether", str(os.getpid()), str(REPOSITORY)]
+    tether = [sys.executable, "-m", "pipeline.tether", str(os.getpid()), str(REPOSITORY)]
     return subprocess.Popen(
         [*tether, sys.executable, "-m", "pipeline.cli", *arguments],
         stdout=stdout,

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pipeline.errors import BrokerFailed
 
-TETHER = "pipeline.kafka.tether"
+TETHER = "pipeline.tether"
 
 # C1 alone and the serial collector: start in 2.4 s instead of 7.8 s and 330 MB instead of 400 MB resident
 # (two cores, Kafka 4.4.0, Java 25). No performance file: it would stay behind in the temporary folder.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -17,6 +18,25 @@ def test_the_command_is_recorded_without_the_folders_of_whoever_typed_it(
     command = machine.described()["command"]
     assert command.endswith(" --bundle own --set=bundle=own --scale 0.5 gates")
     assert "/" not in command
+
+
+def test_a_result_that_was_written_does_not_make_the_commit_dirty(tmp_path, monkeypatch) -> None:
+    def git(*arguments: str) -> None:
+        identity = ("-c", "user.name=me", "-c", "user.email=me@example.org")
+        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    code, result = tmp_path / "code.py", tmp_path / "bench" / "results" / "stream.json"
+    result.parent.mkdir(parents=True)
+    code.write_text("1")
+    result.write_text("{}")
+    for command in (["init"], ["add", "."], ["commit", "-m", "all"]):
+        git(*command)
+    monkeypatch.chdir(tmp_path)
+    clean = machine.described()["commit"]
+    result.write_text("[]")
+    assert machine.described()["commit"] == clean
+    code.write_text("2")
+    assert machine.described()["commit"] == f"{clean}-dirty"
 
 
 def test_figures_of_scenarios_that_did_not_run_stay(tmp_path) -> None:

@@ -1,6 +1,6 @@
 """Become another program, in another folder, that the kernel kills when the process which started it dies.
 
-Run as `python -m pipeline.kafka.tether PARENT_PID FOLDER PROGRAM ARGUMENT…`. A `preexec_fn` would do the same,
+Run as `python -m pipeline.tether PARENT_PID FOLDER PROGRAM ARGUMENT…`. A `preexec_fn` would do the same,
 but runs Python between fork and exec, which may hang when the parent has threads.
 
 The kernel watches the *thread* that did the starting: a program started from a short-lived thread ends with
