@@ -23,8 +23,6 @@ from actors.tokens import Tokens
 
 _HELD_BY = "ONEDNN_MAX_CPU_ISA"
 """Read once by oneDNN, at its first product in a process."""
-_HINTS = {Precision.FP32: "f32", Precision.BF16: "bf16", Precision.INT8: "f32"}
-"""What is not quantised in an int8 graph."""
 
 
 class OpenVinoBackend:
@@ -137,10 +135,18 @@ def import_openvino() -> Any:  # noqa: ANN401 - OpenVINO is untyped
     return openvino
 
 
+def _hint(serving: Serving) -> str:
+    """Of all products, or of those that an int8 graph leaves out: in bf16 where there are such products."""
+    held = serving.instructions
+    if serving.precision is Precision.INT8:
+        return "bf16" if held is not None and held.multiplies_bf16 else "f32"
+    return {Precision.FP32: "f32", Precision.BF16: "bf16"}[serving.precision]
+
+
 def _compiled(bundle: Bundle, serving: Serving, threads: int | None) -> Any:  # noqa: ANN401
     openvino = import_openvino()
     wanted: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": _HINTS[serving.precision],
+        "INFERENCE_PRECISION_HINT": _hint(serving),
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,  # no scale may follow from what is scored
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
