@@ -33,8 +33,8 @@ class Precision(enum.StrEnum):
     BF16 = "bf16"
     INT8 = "int8"
     """Weights and activations, with scales that were settled beforehand: a pair's score must not depend on its
-    company. What an activation function gives is multiplied in bf16 where there are such products, else in fp32. Of
-    OpenVINO only."""
+    company. What an activation function gives is multiplied in bf16 where there are such products, else in
+    fp32. Of OpenVINO only."""
 
 
 class InstructionSet(enum.StrEnum):

@@ -157,7 +157,7 @@ def _quantised(graph: Any, samples: list[dict[str, Any]], *, exact: bool) -> Any
 
 
 def _after_activation(graph: Any) -> list[str]:  # noqa: ANN401
-    """The products that read what an activation function gives: in int8 its outliers make half of all the error."""
+    """The products that read what an activation function gives: in int8 its outliers make half of the error."""
     return [
         node.get_friendly_name()
         for node in graph.get_ordered_ops()
