@@ -37,9 +37,10 @@ ASKING_S = 15.0
 """For how long the questions of one call are repeated, all together."""
 
 _TRY_S = 2.0
-"""For how long one of those questions is put at first, and twice as long each time after that. The library waits
-for a broker that is gone as long as it may: 16 s without a verdict when one was killed. Asked anew, it asks the
-one that leads the partition by then."""
+"""For how long one of those questions is put; the last one for what is left. The library waits for a broker that
+is gone as long as it may, and looks up who leads instead only once its metadata is of age: 17 s without a verdict
+when one was killed. So that is looked up before a question is put again; by default another leads after 9 s
+(`broker.session.timeout.ms`)."""
 
 _LEARNING_S = 0.1
 """How long to wait before asking again about a partition that was added, and is not known to all clients yet."""
@@ -222,10 +223,10 @@ class Member:
         partitions = [kafka_python.TopicPartition(*source) for source in owned]
         until = time.monotonic() + ASKING_S
         with translated(f"asking for the ends of {self._topic}"):
-            stable = _asked(self._consumer.end_offsets, partitions, until)
+            stable = _asked(self._consumer.end_offsets, partitions, until, self._consumer)
             now = time.monotonic()
             if now - self._watermarks_at >= _WATERMARKS_EVERY_S or self._watermarks.keys() != set(owned):
-                high = _asked(self._watcher.end_offsets, partitions, until)
+                high = _asked(self._watcher.end_offsets, partitions, until, self._watcher)
                 self._watermarks = {TopicPartition(*p): offset for p, offset in high.items()}
                 self._watermarks_at = now
         return {
@@ -357,7 +358,8 @@ class Member:
     ) -> dict[TopicPartition, int]:
         if not sources:
             return {}
-        found = _asked(ask, [kafka_python.TopicPartition(*source) for source in sources], until)
+        partitions = [kafka_python.TopicPartition(*source) for source in sources]
+        found = _asked(ask, partitions, until, self._consumer)
         return {TopicPartition(*partition): int(offset) for partition, offset in found.items()}
 
     def _announce(
@@ -408,17 +410,20 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pytho
 
 
 def _asked(
-    ask: Callable[..., Mapping[Any, int]], partitions: Sequence[kafka_python.TopicPartition], until: float
+    ask: Callable[..., Mapping[Any, int]],
+    partitions: Sequence[kafka_python.TopicPartition],
+    until: float,
+    consumer: KafkaConsumer,
 ) -> Mapping[Any, int]:
-    """The answer about these partitions, asked for again and again until a deadline."""
-    try_ms = _TRY_S * 1000
+    """The answer about these partitions, asked of a consumer again and again until a deadline."""
     while True:
+        left_ms = _left_ms(until)
         try:
-            return ask(partitions, timeout_ms=min(try_ms, _left_ms(until)))
+            return ask(partitions, timeout_ms=_TRY_S * 1000 if left_ms > 2 * _TRY_S * 1000 else left_ms)
         except kafka_errors.KafkaTimeoutError:
             if time.monotonic() > until:
                 raise
-            try_ms *= 2
+            consumer._cluster.request_update()  # noqa: SLF001 - what is public waits for an answer, without end
         except KeyError as error:
             # The library leaves out a partition that this client has not heard of yet, and stumbles over it.
             if time.monotonic() > until:
