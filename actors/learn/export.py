@@ -141,19 +141,20 @@ def _quantised(graph: Any, samples: list[dict[str, Any]], *, exact: bool) -> Any
     """The graph with weights and activations in int8, but for what a few products more precise are worth."""
     import nncf  # noqa: PLC0415 - seconds
 
-    return nncf.quantize(
-        graph,
-        nncf.Dataset(samples),
-        preset=nncf.QuantizationPreset.MIXED,
-        model_type=nncf.ModelType.TRANSFORMER,
-        subset_size=len(samples),
-        ignored_scope=nncf.IgnoredScope(names=_after_activation(graph), validate=False),
-        fast_bias_correction=True,
-        advanced_parameters=nncf.AdvancedQuantizationParameters(
-            # Without VNNI a product of int8 saturates in 16 bits; then in half its range.
-            overflow_fix=nncf.OverflowFix.DISABLE if exact else nncf.OverflowFix.ENABLE
-        ),
-    )
+    with quiet():  # once more: it sets how much it tells while it is imported
+        return nncf.quantize(
+            graph,
+            nncf.Dataset(samples),
+            preset=nncf.QuantizationPreset.MIXED,
+            model_type=nncf.ModelType.TRANSFORMER,
+            subset_size=len(samples),
+            ignored_scope=nncf.IgnoredScope(names=_after_activation(graph), validate=False),
+            fast_bias_correction=True,
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                # Without VNNI a product of int8 saturates in 16 bits; then in half its range.
+                overflow_fix=nncf.OverflowFix.DISABLE if exact else nncf.OverflowFix.ENABLE
+            ),
+        )
 
 
 def _after_activation(graph: Any) -> list[str]:  # noqa: ANN401

@@ -56,7 +56,7 @@ class Likeness:
     decisions_equal: float
     """Share of all pairs that both give the same action."""
     auc: Difference
-    """The child's less the parent's, on the labelled pairs."""
+    """The child's less the parent's, on the labelled pairs of the roles `map` and `test`."""
 
     @property
     def set_difference(self) -> float:
@@ -174,7 +174,8 @@ def liken(parent: Bundle, child: Bundle, sample: Sample, pairs: Sequence[Pair], 
     Args:
         parent: The one.
         child: The other.
-        sample: Labels; those of the role `test` count.
+        sample: Labels. Ranks are compared on the roles `map` and `test`: few clusters would bound no loss.
+            Sets are compared on the role `test`.
         pairs: Traffic, beside them.
         source: Where the labels come from, for an error.
 
@@ -185,25 +186,29 @@ def liken(parent: Bundle, child: Bundle, sample: Sample, pairs: Sequence[Pair], 
         BundleError: One must not be used.
         DataRefused: A pair cannot be scored.
     """
-    people = sample.people(Role.TEST)
+    people = sample.people(Role.MAP, Role.TEST)
     queries = [*people.queries, *(pair.query for pair in pairs)]
     documents = [*people.documents, *(pair.document for pair in pairs)]
-    before, after = (apply.logits(one.path, queries, documents, source=source) for one in (parent, child))
+    scored = [apply.logits(one.path, queries, documents, source=source) for one in (parent, child)]
+    n = len(people)
+    # Traffic that nobody gave holds the texts of the role `map` already.
+    acted = [
+        np.concatenate([logit[:n][sample.role[people.pair] == Role.TEST], logit[n:]]) for logit in scored
+    ]
     policies = parent.manifest.policy, child.manifest.policy
     named = "prune" if any(math.isfinite(policy.prune) for policy in policies) else "review"
     sets = [
         logit >= (policy.prune if named == "prune" else policy.review)
-        for logit, policy in zip((before, after), policies, strict=True)
+        for logit, policy in zip(acted, policies, strict=True)
     ]
-    actions = [policy.decide(logit) for logit, policy in zip((before, after), policies, strict=True)]
-    n = len(people)
+    actions = [policy.decide(logit) for logit, policy in zip(acted, policies, strict=True)]
     return Likeness(
-        n_pairs=len(queries),
+        n_pairs=len(acted[0]),
         acted_on=named,
         n_parent=int(sets[0].sum()),
         n_different=int((sets[0] != sets[1]).sum()),
         decisions_equal=float(np.mean(actions[0] == actions[1])),
-        auc=compare(Judged.of(people, after[:n]), before[:n])["auc"],
+        auc=compare(Judged.of(people, scored[1][:n]), scored[0][:n])["auc"],
     )
 
 

@@ -14,7 +14,7 @@ from types import ModuleType
 
 from transformers.utils import logging as transformers_logging
 
-_LOGGERS = ("sentence_transformers", "transformers", "datasets", "huggingface_hub")
+_LOGGERS = ("sentence_transformers", "transformers", "datasets", "huggingface_hub", "nncf")
 
 
 @contextmanager
