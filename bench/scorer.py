@@ -5,7 +5,8 @@ hold where absolute figures are noisy. sentence-transformers' `predict`, with th
 what they are held against. Pairs and bundle are of shared data beside the project where it is there, trained
 once by the code of `sluice learn train`, and of the generated catalogue elsewhere. Each child is made by the
 code of `sluice bundle optimise`, and said to be accepted where that would write it. Prints a table and writes
-`bench/results/scorer.json`.
+`bench/results/scorer.json`. With `--avx2` every way is held to AVX2, as on a processor that has no more, and
+`bench/results/scorer-avx2.json` is written.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -73,6 +75,13 @@ WAYS = (
 """The likely fastest first."""
 WISH = Wish(target=0.7, n_tries=1 + len(WAYS), max_review_share=0.1)
 """So few clusters promise nothing: what is compared is what would be reviewed."""
+HELD_TO_AVX2 = {
+    "ONEDNN_MAX_CPU_ISA": InstructionSet.AVX2.value,
+    "DNNL_MAX_CPU_ISA": InstructionSet.AVX2.value,
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "ATEN_CPU_CAPABILITY": "avx2",
+}
+"""What the libraries of all ways read, each at its first product."""
 AIMS = {"vnni": 3.5, "avx2": 1.7, "cache": 5.0}
 
 
@@ -99,14 +108,18 @@ def main() -> int:
     parser.add_argument(
         "--infinity", type=Path, help="the Python where infinity-emb is installed: bench/infinity.py"
     )
+    parser.add_argument("--avx2", action="store_true", help="hold every way to AVX2")
     parser.add_argument("--turn", help=argparse.SUPPRESS)  # what a process of one way is told
     given = parser.parse_args()
     if given.turn:
         print(json.dumps(_turn(**json.loads(given.turn))))
         return 0
+    held = InstructionSet.AVX2 if given.avx2 else _widest()
+    if given.avx2:
+        os.environ.update(HELD_TO_AVX2)  # and each turn's, which inherits it
     parent, sample, source = _trained()
     # The labels of the demo's bundle bear one try; a child would be one more.
-    ways = dict(_children(parent, sample)) if source == SHARED else {}
+    ways = dict(_children(parent, sample, held)) if source == SHARED else {}
     beside = Traffic.of(sample, "labels").pairs  # as `optimise` does
     alike = {str(one): liken(parent, child, sample, beside, source="labels") for one, child in ways.items()}
     fastest = next((child for one, child in ways.items() if alike[str(one)].accepted), parent)
@@ -137,7 +150,8 @@ def main() -> int:
     _show(rows)
     if given.pairs >= N:
         about = {"pairs": source, "n_pairs": len(chosen), "aims": AIMS, "machine": machine.described()}
-        RESULT.write_text(json.dumps({**about, "rows": rows}, indent=2) + "\n", encoding="utf-8")
+        result = RESULT.with_stem(f"{RESULT.stem}-avx2") if given.avx2 else RESULT
+        result.write_text(json.dumps({**about, "rows": rows}, indent=2) + "\n", encoding="utf-8")
     return 0
 
 
@@ -180,16 +194,24 @@ def _settings(labels: Path) -> dict[str, str]:
     return {name: json.dumps(value) for name, value in given.items()}
 
 
-def _children(parent: Bundle, sample: Sample) -> Iterator[tuple[Serving, Bundle]]:
+def _widest() -> InstructionSet | None:
+    """What an engine may use here; None where it may use none that is known."""
+    return next((one for one in reversed(InstructionSet) if one in instructions_here()), None)
+
+
+def _children(
+    parent: Bundle, sample: Sample, held: InstructionSet | None
+) -> Iterator[tuple[Serving, Bundle]]:
     """The bundle in each other way that this machine has, accepted or not."""
-    here = [one for one in InstructionSet if one in instructions_here()]
     code = b"".join(path.read_bytes() for path in EXPORTED_BY)
     key = hashlib.sha256(parent.digest.encode() + code).hexdigest()
     for engine, precision in WAYS:
-        if engine is Engine.OPENVINO and not here:
+        if held is None and engine is Engine.OPENVINO:
             continue
-        serving = Serving(engine, precision, here[-1] if engine is Engine.OPENVINO else None)
-        folder = CACHE / key[:12] / f"{engine}-{precision}"
+        if precision is Precision.BF16 and not (held and held.multiplies_bf16):
+            continue  # emulated, and slow
+        serving = Serving(engine, precision, held if engine is Engine.OPENVINO else None)
+        folder = CACHE / key[:12] / "-".join(filter(None, (engine, precision, serving.instructions)))
         if not folder.exists():
             child_of(parent, sample, Order(folder, WISH), serving)
         yield serving, Bundle.open(folder)
