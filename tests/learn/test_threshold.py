@@ -129,7 +129,7 @@ def test_no_traffic_is_refused():
 
 @pytest.mark.parametrize("wish", [(1.0, 0.95, 0.1), (0.9, 1.0, 0.1), (0.9, 0.9, 1.1)])
 def test_a_wish_that_cannot_be_is_refused(wish):
-    with pytest.raises(ValueError, match="must be above 0 and below 1|not a wish"):
+    with pytest.raises(ValueError, match=r"must be above 0 and below 1|not a wish"):
         Wish(*wish)
 
 
