@@ -119,3 +119,9 @@ def instructions_here(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[Instru
         return frozenset()
     flags = next((set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), set())
     return frozenset(one for one, needed in _FLAGS.items() if needed <= flags)
+
+
+def widest_here() -> InstructionSet | None:
+    """The widest set that this machine's processor has; None where it has none that is known."""
+    here = instructions_here()
+    return next((one for one in reversed(InstructionSet) if one in here), None)

@@ -24,6 +24,7 @@ from typing import IO, Any
 import psutil
 
 from pipeline.settings import Settings
+from pipeline.tether import tethered
 
 REPOSITORY = Path(__file__).parents[1]
 TICK_S = 0.1
@@ -102,9 +103,8 @@ class Gate:
 
 def sluice(*arguments: str, stdout: IO[bytes], stderr: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
     """Start a command of `sluice` that does not outlive the thread which called, even when that is killed."""
-    tether = [sys.executable, "-m", "pipeline.tether", str(os.getpid()), str(REPOSITORY)]
     return subprocess.Popen(
-        [*tether, sys.executable, "-m", "pipeline.cli", *arguments],
+        tethered(REPOSITORY, sys.executable, "-m", "pipeline.cli", *arguments),
         stdout=stdout,
         stderr=stderr,
         env=os.environ | {"PYTHONPATH": str(REPOSITORY)},

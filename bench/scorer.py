@@ -45,7 +45,7 @@ from actors.learn.threshold import Wish
 from actors.learn.window import Traffic
 from actors.pairs import MAX_CHARS
 from actors.scorer import Preparer, Scorer
-from actors.serving import Engine, InstructionSet, Precision, Serving, instructions_here
+from actors.serving import Engine, InstructionSet, Precision, Serving, widest_here
 from bench import learn, machine
 from pipeline.kafka.jars import cache_folder
 from pipeline.learn_settings import load_learn
@@ -114,7 +114,7 @@ def main() -> int:
     if given.turn:
         print(json.dumps(_turn(**json.loads(given.turn))))
         return 0
-    held = InstructionSet.AVX2 if given.avx2 else _widest()
+    held = InstructionSet.AVX2 if given.avx2 else widest_here()
     if given.avx2:
         os.environ.update(HELD_TO_AVX2)  # and each turn's, which inherits it
     parent, sample, source = _trained()
@@ -192,11 +192,6 @@ def _settings(labels: Path) -> dict[str, str]:
         "policy.wish": asdict(WISH),
     }
     return {name: json.dumps(value) for name, value in given.items()}
-
-
-def _widest() -> InstructionSet | None:
-    """What an engine may use here; None where it may use none that is known."""
-    return next((one for one in reversed(InstructionSet) if one in instructions_here()), None)
 
 
 def _children(

@@ -9,8 +9,14 @@ it. Where there is no such kernel call (macOS), the program outlives a parent th
 
 import os
 import sys
+from pathlib import Path
 
 from pipeline.process import die_with_parent
+
+
+def tethered(folder: Path, *command: str) -> list[str]:
+    """The command line by which a command becomes such a program, of whoever starts it in this process."""
+    return [sys.executable, "-m", "pipeline.tether", str(os.getpid()), str(folder), *command]
 
 
 def main() -> None:

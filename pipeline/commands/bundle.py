@@ -20,7 +20,7 @@ from actors.difference import Differing, differences
 from actors.learn.bootstrap import Estimate
 from actors.learn.evaluate import TITLES
 from actors.manifest import SCHEMA_VERSION, Manifest
-from actors.serving import Engine, InstructionSet, Precision, Serving, instructions_here
+from actors.serving import Engine, InstructionSet, Precision, Serving, widest_here
 from pipeline.bundles import local_bundle
 from pipeline.commands.options import (
     EXIT_NOTHING_PROMISED,
@@ -184,10 +184,9 @@ def _way(engine: Engine, precision: Precision, instructions: InstructionSet | No
     if engine is Engine.TORCH and instructions is not None:
         raise typer.BadParameter("torch cannot be held to any", param_hint="--instructions")
     if engine is Engine.OPENVINO and instructions is None:
-        here = [one for one in InstructionSet if one in instructions_here()]
-        if not here:
+        instructions = widest_here()
+        if instructions is None:
             raise typer.BadParameter("this processor has none that is known", param_hint="--engine")
-        instructions = here[-1]
     try:
         return Serving(engine, precision, instructions)
     except ValueError as error:

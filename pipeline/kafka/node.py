@@ -13,14 +13,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.errors import BrokerFailed
-
-TETHER = "pipeline.tether"
+from pipeline.tether import tethered
 
 # C1 alone and the serial collector: start in 2.4 s instead of 7.8 s and 330 MB instead of 400 MB resident
 # (two cores, Kafka 4.4.0, Java 25). No performance file: it would stay behind in the temporary folder.
@@ -216,7 +214,7 @@ class Node:
         environment = {name: value for name, value in os.environ.items() if "JAVA" not in name}
         with (folder / "console.log").open("ab") as console:
             return subprocess.Popen(
-                [sys.executable, "-m", TETHER, str(os.getpid()), str(folder), *java],
+                tethered(folder, *java),
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,

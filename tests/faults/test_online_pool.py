@@ -13,7 +13,7 @@ import requests
 
 from tests.doors import Door
 from tests.fakes import stand_in_bundle
-from tests.faults.nodes import Nodes
+from tests.faults.nodes import Nodes, name_of
 from tests.faults.paced import set_pace
 
 pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -79,12 +79,5 @@ def candidates() -> dict[str, list[dict[str, str]]]:
 def n_replicas() -> int:
     """Those that score, by the names that Ray gives to processes."""
     return sum(
-        title(process).startswith(f"ray::ServeReplica:{NAME}:Score") for process in psutil.process_iter()
+        name_of(process).startswith(f"ray::ServeReplica:{NAME}:Score") for process in psutil.process_iter()
     )
-
-
-def title(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
