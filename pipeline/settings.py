@@ -297,7 +297,8 @@ class Settings(BaseSettings, Sourced):
 
     bundle: str
     """The bundle that scores: a folder, the same on every node; an address that fsspec knows (s3://...); or
-    hf://owner/name@revision. After it #sha256:... says which digest it must have. See docs/bundle-format.md."""
+    hf://owner/name@<40 digits of a commit>. After it #sha256:... says which digest it must have. See
+    docs/bundle-format.md."""
     kafka: dict[str, Any] = Field(default={"bootstrap_servers": "127.0.0.1:9092"})
     """Handed to every Kafka client: addresses, TLS, SASL; names are kafka-python's."""
     topics: Topics = Topics()

@@ -46,7 +46,7 @@ _LONGEST = 300
 app = typer.Typer(name="bundle", help="The bundle that a gate scores with.", no_args_is_help=True)
 
 Address = Annotated[
-    str, typer.Argument(help="A folder, an address such as s3://…, or hf://owner/name@revision.")
+    str, typer.Argument(help="A folder, an address such as s3://…, or hf://owner/name@commit, all 40 digits.")
 ]
 
 

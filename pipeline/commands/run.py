@@ -28,8 +28,9 @@ def run(
     """Run a gate until it is stopped.
 
     SIGTERM or Ctrl-C: what is in flight is committed, the group is left, exit 0. Exit codes: 65 data was lost, or
-    cannot be decoded or sent, 69 no broker or no Ray cluster, 70 a defect, 75 fenced by another gate or the broker
-    stayed away, 77 the broker refuses us, 78 settings or bundle.
+    cannot be decoded or sent, 69 no broker or no Ray cluster, 70 a pool that never gets warm, or a defect, 75
+    another gate has this one's name or the broker stayed away, 77 the broker refuses us, 78 settings, topics or
+    bundle.
 
     Example: `sluice run -c configs/local.yaml --set gate.enforce=true`
     """
