@@ -36,8 +36,8 @@ def broker(
 ) -> None:
     """Run Apache Kafka on this machine until interrupted. Needs neither Java nor Docker.
 
-    Exit codes: 69 it did not start, stopped by itself, or the port is taken, 75 another one uses the folder, 78 the
-    folder was made with another number of brokers.
+    Exit codes: 69 it did not start, stopped by itself, or the port is taken, 75 another one uses the folder, 78
+    the folder was made with another number of brokers.
 
     Example: sluice broker --port 9092 --brokers 3
     """
