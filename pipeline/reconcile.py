@@ -102,6 +102,7 @@ def reconcile_topics(
     *,
     run: int | None = None,
     start: Mapping[int, int] | None = None,
+    end: Mapping[int, int] | None = None,
     to_end: bool = False,
     outputs: Outputs | None = None,
 ) -> Report:
@@ -110,9 +111,10 @@ def reconcile_topics(
     Args:
         settings: The gate's; its limits say which messages are bad.
         run: The run number; by default that of `outputs`, or the settings'. For one that a later run has
-            overtaken, set `to_end`: the group's offsets are about the later one.
+            overtaken, give `end`: the group's offsets are about the later one.
         start: First offset by input partition; by default the first that still exists.
-        to_end: Account for all that the input holds, instead of all that the group has committed.
+        end: The offset after the last, by input partition; by default as far as the group has committed.
+        to_end: Account for all that the input holds, where `end` does not say otherwise.
         outputs: What was read of the outputs before; it is read on, and stays open.
 
     Returns:
@@ -127,7 +129,7 @@ def reconcile_topics(
     """
     if outputs is None:
         with closing(Outputs(settings, run=run)) as opened:
-            return reconcile_topics(settings, start=start, to_end=to_end, outputs=opened)
+            return reconcile_topics(settings, start=start, end=end, to_end=to_end, outputs=opened)
     committed = _committed(settings)
     sources = extents(settings, "input", settings.topics.input)
     outputs.catch_up(wait=True)
@@ -136,12 +138,13 @@ def reconcile_topics(
     with closing(RangeReader(settings.kafka, fetch_bytes=_FETCH_BYTES)) as reader:
         for source, extent in sources.items():
             first = max(extent.earliest, (start or {}).get(source.partition, 0))
-            end = extent.last_stable if to_end else max(first, committed.get(source, first))
-            offset, rows = _messages(reader, settings, source, start=first, end=end)
-            held = Held(source, first, end, max(end, since.get(source, end)), offset, rows)
+            reached = extent.last_stable if to_end else committed.get(source, first)
+            last = max(first, min((end or {}).get(source.partition, reached), extent.last_stable))
+            offset, rows = _messages(reader, settings, source, start=first, end=last)
+            held = Held(source, first, last, max(last, since.get(source, last)), offset, rows)
             streams, audits = outputs.sightings.of(source), outputs.audits_of(source)
             total += account(held, streams, audits=audits)
-            total += Report(pending=max(0, extent.last_stable - end))
+            total += Report(pending=max(0, extent.last_stable - last))
     return total
 
 

@@ -24,6 +24,7 @@ PAGES = [
     "docs/backfill.md",
     "docs/online.md",
     "docs/operations.md",
+    "docs/reliability.md",
     "docs/scaling.md",
 ]
 README = (ROOT / "README.md").read_text()

@@ -124,12 +124,18 @@ def _report(settings: Settings, planned: Reset, *, dry_run: bool) -> dict[str, o
         "dry_run": dry_run,
         "partitions": moves,
         "reconcile": _starts(planned),
+        "reconcile_before": _ends(planned),
     }
 
 
 def _starts(planned: Reset) -> list[str]:
     """What `sluice reconcile --start` has to be told of the run that begins here."""
     return [f"{source.partition}={at}" for source, at in sorted(planned.after.items())]
+
+
+def _ends(planned: Reset) -> list[str]:
+    """What `sluice reconcile --end` has to be told of the run that ends here."""
+    return [f"{source.partition}={one.at}" for source, one in sorted(planned.before.items())]
 
 
 def _show(settings: Settings, planned: Reset, *, dry_run: bool) -> None:
@@ -142,9 +148,11 @@ def _show(settings: Settings, planned: Reset, *, dry_run: bool) -> None:
     console = Console(soft_wrap=True, highlight=False)
     console.print(table)
     starts = " ".join(f"--start {start}" for start in _starts(planned))
+    ends = " ".join(f"--end {end}" for end in _ends(planned))
     said = "would be" if dry_run else "is now"
     console.print(f"the run number {said} {planned.run}: set gate.run: {planned.run}, then start the gates")
     console.print(f"its account: sluice reconcile --run {planned.run} {starts}")
+    console.print(f"that of the run before: sluice reconcile --run {planned.run - 1} {ends}")
 
 
 def _table(settings: Settings, *columns: str) -> Table:

@@ -30,6 +30,13 @@ def reconcile(
             show_default=False,
         ),
     ] = None,
+    end: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="PARTITION=OFFSET to end before, for a run that ended there; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     to_end: Annotated[
         bool, typer.Option(help="Account for all of the input, not only for what the group committed.")
     ] = False,
@@ -42,9 +49,9 @@ def reconcile(
 
     Example: `sluice reconcile -c configs/local.yaml --run 2`
     """
-    starts = dict(_start(text) for text in start or ())
+    starts, ends = _places(start, "--start"), _places(end, "--end")
     settings = settings_from(config, overrides)
-    report = reconcile_topics(settings, run=run, start=starts, to_end=to_end)
+    report = reconcile_topics(settings, run=run, start=starts, end=ends, to_end=to_end)
     if as_json:
         typer.echo(json.dumps(report.as_dict()))
     else:
@@ -53,14 +60,14 @@ def reconcile(
         raise typer.Exit(EXIT_OPEN)
 
 
-def _start(text: str) -> tuple[int, int]:
-    partition, _, offset = text.partition("=")
+def _places(texts: list[str] | None, option: str) -> dict[int, int]:
     try:
-        return int(partition), int(offset)
+        return {
+            int(partition): int(offset) for partition, offset in (text.split("=") for text in texts or ())
+        }
     except ValueError as error:
-        raise typer.BadParameter(
-            f"write it as PARTITION=OFFSET, not {text!r}", param_hint="--start"
-        ) from error
+        said = ", ".join(map(repr, texts or ()))
+        raise typer.BadParameter(f"write each as PARTITION=OFFSET, not {said}", param_hint=option) from error
 
 
 def _show(report: Report) -> None:

@@ -235,16 +235,24 @@ def test_a_call_that_names_no_place_or_two_is_wrong(wrong: tuple[str, ...]) -> N
     assert sluice(["bundle=b", "kafka.bootstrap_servers=127.0.0.1:1"], "reset", *wrong).exit_code == 2
 
 
-def test_the_account_of_a_replay_closes_with_the_starts_that_the_reset_printed(sets: list[str]) -> None:
+def test_the_accounts_of_a_replay_and_of_the_run_before_close_with_what_the_reset_printed(
+    sets: list[str],
+) -> None:
     run = CliRunner()
     options = [part for one in sets for part in ("--set", one)]
     assert run.invoke(app, ["produce", "--catalogue", "20", *options]).exit_code == 0
     settle(load(None, sets))
     reset = done(sluice(sets, "reset", "--to-offset", "5", "--json"))
-
+    assert run.invoke(app, ["produce", "--catalogue", "7", *options]).exit_code == 0
     settle(load(None, sets), run=reset["run"], change=lambda outputs: outputs[5:])
 
+    def account(number: int, *bounds: str) -> tuple[bool, int]:
+        said = run.invoke(app, ["reconcile", "--json", "--run", str(number), *bounds, *options])
+        report = json.loads(said.stdout)
+        return report["closed"], report["candidates"]
+
     starts = [part for start in reset["reconcile"] for part in ("--start", start)]
-    said = run.invoke(app, ["reconcile", "--json", "--run", str(reset["run"]), *starts, *options])
-    report = json.loads(said.stdout)
-    assert (report["closed"], report["candidates"]) == (True, 15)
+    ends = [part for end in reset["reconcile_before"] for part in ("--end", end)]
+    assert account(reset["run"], *starts) == (True, 22)
+    assert account(reset["run"] - 1, *ends) == (True, 20)
+    assert account(reset["run"] - 1) == (False, 27)

@@ -52,8 +52,10 @@ def test_everything_that_was_not_committed_is_missing_when_all_is_asked_for(sets
     assert json.loads(whole.stdout)["missing"] == 6
 
 
-def test_a_start_that_is_none_is_a_wrong_call(sets):
-    said = run(sets, "reconcile", "--start", "four")
+@pytest.mark.parametrize("option", ["--start", "--end"])
+@pytest.mark.parametrize("place", ["four", "0=four", "0=1=2"])
+def test_a_place_that_is_none_is_a_wrong_call(sets, option, place):
+    said = run(sets, "reconcile", option, place)
     assert said.exit_code == 2
     assert "PARTITION=OFFSET" in said.output
 

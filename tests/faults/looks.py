@@ -94,23 +94,28 @@ class Looks(Background):
 
 
 def growth_mb(samples: Sequence[Sample], kind: str, lived_s: float) -> float | None:
-    """How much more memory each execution took than the one before it, by a line through their peaks.
+    """How much more memory each execution took than the one before it: the slope of a line through their peaks.
+
+    The line of a keeper has one slope and, for each of its lives, a height of its own (least squares with fixed
+    effects): only what grows within a life is growth.
 
     Args:
         samples: In order.
-        kind: `keeper`, whose longest life is judged, or `runner`, of which each execution has one of its own.
+        kind: `keeper`, judged life by life, or `runner`, of which each execution has one of its own.
         lived_s: Counts are the executions that lived so long, each up to then: all at one age.
 
     Returns:
-        MB for each execution; None where too few lived so long.
+        MB for each execution; None where fewer than `FEWEST` lived so long and have one to be compared with.
     """
     answered = [one for one in samples if one.execution]
     lives = [list(life) for _, life in itertools.groupby(answered, key=lambda one: one.keeper)]
-    judged = [max(lives, key=len, default=[])] if kind == "keeper" else lives
-    peaks = [peak for life in judged for peak in _peaks(life, kind, lived_s)]
-    if len(peaks) < FEWEST:
+    peaks = [list(_peaks(life, kind, lived_s)) for life in lives]
+    lines = peaks if kind == "keeper" else [list(enumerate(mb for life in peaks for _, mb in life))]
+    lines = [np.array(line, dtype=float) for line in lines if len(line) > 1]
+    if sum(map(len, lines)) < FEWEST:
         return None
-    return round(float(np.polyfit(range(len(peaks)), peaks, 1)[0]), 2)
+    number, mb = np.concatenate([line - line.mean(axis=0) for line in lines]).T
+    return round(float(number @ mb / (number @ number)), 2)
 
 
 def is_flat(samples: Sequence[Sample], kind: str, lived_s: float) -> bool | None:
@@ -121,13 +126,16 @@ def is_flat(samples: Sequence[Sample], kind: str, lived_s: float) -> bool | None
     return growth < FLAT_SHARE * statistics.median(one.memory_mb[kind] for one in samples)
 
 
-def _peaks(life: Sequence[Sample], kind: str, lived_s: float) -> Iterator[float]:
-    """The most memory of each execution of a keeper's life; its first one is that of its start."""
+def _peaks(life: Sequence[Sample], kind: str, lived_s: float) -> Iterator[tuple[int, float]]:
+    """Of each execution its number and its most memory; a keeper is still growing into its work in the first."""
     executions = [list(of_one) for _, of_one in itertools.groupby(life, key=lambda one: one.execution)]
     for looks in executions[1:] if kind == "keeper" else executions:
         began_s = looks[0].at_s
         if looks[-1].at_s - began_s >= lived_s:
-            yield max(one.memory_mb[kind] for one in looks if one.at_s - began_s <= lived_s)
+            yield (
+                looks[0].execution,
+                max(one.memory_mb[kind] for one in looks if one.at_s - began_s <= lived_s),
+            )
 
 
 def _kind(process: psutil.Process, keeper: int, runner: int, replicas: set[int]) -> str:

@@ -189,7 +189,7 @@ class Stand:
         per_s = per_s or size.messages / (busy_s * size.rounds)
         set_pace(self._bundle, REPLICAS / per_s)
         lab = self._lab(
-            _slug(name), size, own, {key.replace("_", "."): value for key, value in configs.items()}
+            _slug(name), per_s, own, {key.replace("_", "."): value for key, value in configs.items()}
         )
         if seeds:
             lab.produce(size.messages)
@@ -210,7 +210,7 @@ class Stand:
             record(size.result, row)
         self._forget(lab)
 
-    def _lab(self, name: str, size: Size, own: Sequence[str], configs: dict[str, str]) -> Lab:
+    def _lab(self, name: str, per_s: float, own: Sequence[str], configs: dict[str, str]) -> Lab:
         def topic(partitions: int, route: str) -> str:
             unique = f"{name}.{route}"
             topics.create(
@@ -218,7 +218,7 @@ class Stand:
             )
             return unique
 
-        claim = max(20, size.messages // 200)
+        claim = max(10, round(CLAIM_S * per_s / REPLICAS))
         common = (
             *SHORT,
             "pool.preparer=tests.faults.paced:PoisonPreparer",
@@ -227,8 +227,8 @@ class Stand:
             f"pool.min_replicas={REPLICAS}",
             f"pool.max_replicas={REPLICAS}",
             f"claims.target_s={CLAIM_S}",
-            f"claims.max_offsets={claim}",
-            f"claims.min_offsets={claim // 2}",
+            f"claims.max_offsets={2 * claim}",
+            f"claims.min_offsets={claim}",
             f"claims.in_flight_per_replica={CLAIMS_PER_REPLICA}",
         )
         folder = self._folder / name

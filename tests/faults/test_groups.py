@@ -10,6 +10,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import NewPartitions
 
 from pipeline.kafka.member import Member
+from tests.faults.background import Background
 from tests.faults.stand import Scenario, Stand, until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
@@ -19,19 +20,24 @@ STORM_S = 30.0
 VISIT_S = 3.0
 """How long a visitor stays: long enough to be given partitions, and to take them away."""
 N_ADDED = 2
+SMALL = ("pool.min_replicas=1", "pool.max_replicas=1")
+"""The pool of a gate that is a guest: there must be room for it beside the other's."""
 
 
 def test_members_that_come_and_go_stop_nothing(stand: Stand) -> None:
     with (
-        stand.scenario("rebalance storm", busy_s=60.0) as scenario,
+        stand.scenario("rebalance storm", busy_s=90.0) as scenario,
         scenario.gate("gate.instance=a") as gate,
     ):
-        for _ in scenario.rounds():
-            seen = scenario.watch.n_seen
-            scenario.strike(lambda: storm(scenario))
-            assert scenario.watch.n_seen > seen
+        with Guests(scenario) as guests:
+            for _ in scenario.rounds():
+                seen = scenario.watch.n_seen
+                scenario.strike(lambda: storm(scenario))
+                assert scenario.watch.n_seen > seen
         scenario.until_all()
         assert gate.process.poll() is None
+        assert len(guests.exits) >= scenario.size.rounds
+        assert set(guests.exits) == {0}
 
 
 def test_partitions_that_are_added_are_read_from_their_start(stand: Stand) -> None:
@@ -50,6 +56,27 @@ def test_partitions_that_are_added_are_read_from_their_start(stand: Stand) -> No
                 producer.flush()
         scenario.until_all(n_before + n_more)
         assert gate.process.poll() is None
+
+
+class Guests(Background):
+    """Whole gates, one after the other: each joins, is given partitions, works on them for a while, and ends.
+
+    Args:
+        scenario: Whose gates they are.
+    """
+
+    def __init__(self, scenario: Scenario) -> None:
+        super().__init__()
+        self._scenario = scenario
+        self.exits: list[int] = []
+
+    def run(self) -> None:
+        """Start one whenever one has ended."""
+        while not self.stopping.is_set():
+            with self._scenario.gate("gate.instance=guest", *SMALL) as guest:
+                guest.until(lambda guest=guest: guest.status()["partitions"], "is given partitions")
+                self.stopping.wait(VISIT_S)
+                self.exits.append(guest.stop())
 
 
 def storm(scenario: Scenario) -> None:

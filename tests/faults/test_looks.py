@@ -40,10 +40,15 @@ def test_memory_that_goes_up_and_down_is_flat() -> None:
     assert is_flat(samples, "runner", LIVED_S) is True
 
 
-def test_a_keeper_is_judged_by_its_longest_life_and_a_runner_by_all_of_them() -> None:
+def test_a_keeper_is_judged_within_each_of_its_lives_and_a_runner_over_all_of_them() -> None:
     samples = looks([(6, 100.0)] * 2, [(6, 300.0)] * 5, [(6, 500.0)] * 2)
     assert growth_mb(samples, "keeper", LIVED_S) == 0.0
     assert growth_mb(samples, "runner", LIVED_S) > 40.0
+
+
+def test_what_several_lives_of_a_keeper_grow_is_told_although_each_is_short() -> None:
+    samples = looks(*[[(6, start + 4.0 * i) for i in range(3)] for start in (100.0, 90.0, 110.0)])
+    assert growth_mb(samples, "keeper", LIVED_S) == 4.0
 
 
 def test_a_look_at_which_the_gate_did_not_answer_cuts_no_execution_in_two() -> None:
