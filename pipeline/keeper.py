@@ -266,7 +266,8 @@ class Keeper:
     def _tend(self) -> None:
         """Look after the execution, and hand its claims out again when it ended."""
         wanted = self._lag() > 0 or self._ledger.in_flight() > 0
-        outcome = self._supervisor.tend(wanted=wanted, n_out=self._ledger.n_out())
+        overtaken = self._planner.overtaken(self._ledger)
+        outcome = self._supervisor.tend(wanted=wanted, n_out=self._ledger.n_out(), overtaken=overtaken)
         if outcome is None:
             return
         if held := self._ledger.unfinished():

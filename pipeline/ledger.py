@@ -199,6 +199,11 @@ class Ledger:
         """What has not come back, in offset order per partition."""
         return [lane.out[start] for _, lane in sorted(self._lanes.items()) for start in sorted(lane.out)]
 
+    def overtaken(self) -> list[Claim]:
+        """What has not come back and holds up its partition, although later claims of it are back; one of each."""
+        lanes = self._lanes.values()
+        return [lane.out[lane.released] for lane in lanes if lane.back and lane.released in lane.out]
+
 
 def _set_apart(lane: _Lane, piece: Claim) -> bool:
     """Cut what is out at both ends of the piece; False if none of the piece is out."""

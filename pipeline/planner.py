@@ -117,6 +117,10 @@ class Planner:
         _book(ledger, failed, pieces)
         self._waiting.extendleft(reversed(pieces))
 
+    def overtaken(self, ledger: Ledger) -> list[Claim]:
+        """What an execution holds, although it gave back later claims of the same partition; see `Ledger`."""
+        return [claim for claim in ledger.overtaken() if claim not in self._waiting]
+
     def _handed(self, ledger: Ledger) -> list[Claim]:
         """What is out and does not wait here."""
         waiting = set(self._waiting)

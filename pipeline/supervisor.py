@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline import link
@@ -25,6 +25,9 @@ MAX_FAILED_STARTS = 3
 """An execution that dies so often before its pool is warm will not start the next time either."""
 PAUSE_S = 5.0
 """Before a cluster that did not answer is tried again."""
+MAX_AHEAD = 2
+"""Tasks that a replica is given at once (see `runner.flow`): so many times the budget a claim may take that is
+behind another, while those of other replicas overtake it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,8 @@ class Budget:
     max_age_s: float
     max_results: int
     hang_s: float
-    """To give back something while it holds claims, counted from when it was given the first."""
+    """To give back something while it holds claims, counted from when it was given the first. Twice that to give
+    back a claim, once later ones of the same partition have come back: one of its replicas may hang."""
     end_s: float
     """To end once it was told to."""
     idle_s: float
@@ -70,6 +74,7 @@ class Supervisor:
         self._number = 0
         self._failed_starts = 0
         self._busy_at = self._empty_at = clock()
+        self._overtaken: Mapping[Claim, float] = {}
         self._paused_at: float | None = None
         # Since when no cluster answers, and when the next try is due.
         self._away_since: float | None = None
@@ -116,12 +121,13 @@ class Supervisor:
             self._warmed_up(self._execution)
         return frames
 
-    def tend(self, *, wanted: bool, n_out: int) -> Outcome | None:
+    def tend(self, *, wanted: bool, n_out: int, overtaken: Sequence[Claim] = ()) -> Outcome | None:
         """Look after the execution; to be called on every turn, after `take`.
 
         Args:
             wanted: There is lag, or something in flight.
             n_out: Claims that the execution holds.
+            overtaken: Those of them that hold up their partition, although later ones of it have come back.
 
         Returns:
             How an execution ended, if one did just now: what it held has to be handed out again.
@@ -136,6 +142,8 @@ class Supervisor:
         if not n_out:
             self._empty_at = now
         execution = self._execution
+        held = overtaken if execution is not None and execution.warm else ()
+        self._overtaken = {claim: self._overtaken.get(claim, now) for claim in held}
         if execution is None:
             if wanted or self._number == 0 or self.without_cluster:
                 if now >= self._due_at:
@@ -182,6 +190,8 @@ class Supervisor:
                 return self._kill(execution, "does not warm up", Outcome.NEVER_WARM)
         elif n_out and now - max(execution.heard_at, self._empty_at) > budget.hang_s:
             return self._kill(execution, f"holds {n_out} claims and gives none back", Outcome.FAILED)
+        elif hung := [one for one, at in self._overtaken.items() if now - at > MAX_AHEAD * budget.hang_s]:
+            return self._kill(execution, f"gives back what comes after {hung[0]}, not that", Outcome.FAILED)
         elif age > budget.max_age_s or execution.n_results >= budget.max_results:
             logger.info("execution %d: ends, aged %.0f s", execution.number, age)
             execution.end()

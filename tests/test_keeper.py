@@ -818,6 +818,24 @@ def test_a_session_that_could_not_be_built_says_so_too(
     assert caplog.text.count("the session is over at in[0]@0, another one is built") == 3
 
 
+def test_a_claim_that_later_ones_overtake_is_told_to_the_supervisor(bundle: Bundle) -> None:
+    """One replica of several hung, and nothing was heard of its claim for as long as the others went on."""
+    bench = Bench(bundle, end=1000, execution={"hang_s": 0.2})
+    with bench.open() as session:
+        bench.turn(session, lambda: len(bench.handed()) > 1)
+        hung = bench.handed()[0]
+
+        def others_go_on() -> bool:
+            bench.give(bench.handed()[1:])
+            return len(bench.executions) > 1
+
+        bench.turn(session, others_go_on)
+        assert bench.executions[0].killed
+        bench.turn(session, lambda: bench.execution.handed)
+        [alone] = bench.execution.handed
+        assert (alone.start, alone.attempt) == (hung.start, 2)
+
+
 def test_what_an_execution_held_is_named_when_it_is_handed_out_again(
     bundle: Bundle, caplog: pytest.LogCaptureFixture
 ) -> None:

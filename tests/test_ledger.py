@@ -167,3 +167,17 @@ def test_a_piece_that_is_set_apart_is_out_by_itself() -> None:
     assert not ledger.set_apart(claim(0, 3, assignment=2))
     with pytest.raises(InvariantBroken):
         ledger.set_apart(claim(2, 4))
+
+
+def test_what_holds_up_a_partition_while_later_claims_are_back_is_named() -> None:
+    ledger = Ledger(1, {A: 0, B: 0})
+    for first in (claim(0, 5), claim(5, 10), claim(0, 5, source=B)):
+        ledger.hand_out(first)
+    assert ledger.overtaken() == []
+    ledger.accept(completed(claim(5, 10)))
+    assert ledger.overtaken() == [claim(0, 5)]
+    ledger.accept(completed(claim(0, 2)))
+    ledger.release(max_messages=100)
+    assert ledger.overtaken() == [claim(2, 5)]
+    ledger.accept(completed(claim(2, 5)))
+    assert ledger.overtaken() == [], "all of it is back, and only to be released"

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 
 from pipeline.errors import ClusterUnreachable, ExecutionFailed
@@ -33,9 +36,11 @@ class Bench:
     def running(self) -> FakeExecution:
         return self.started[-1]
 
-    def tend(self, after_s: float = 0.0, *, wanted: bool = True, n_out: int = 0) -> Outcome | None:
+    def tend(
+        self, after_s: float = 0.0, *, wanted: bool = True, n_out: int = 0, overtaken: Sequence[Claim] = ()
+    ) -> Outcome | None:
         self.clock.step(after_s)
-        return self.supervisor.tend(wanted=wanted, n_out=n_out)
+        return self.supervisor.tend(wanted=wanted, n_out=n_out, overtaken=overtaken)
 
     def find_no_cluster(self, after_s: float = 0.0) -> Outcome | None:
         """The execution that runs, or that starts now, ends because no cluster answers."""
@@ -96,6 +101,38 @@ def test_one_that_gives_nothing_back_has_failed() -> None:
     bench.supervisor.take(0.0)
     assert bench.tend(BUDGET.hang_s, n_out=1) is None
     assert bench.tend(1, n_out=1) is Outcome.FAILED
+
+
+def test_one_that_gives_back_all_but_one_claim_has_failed() -> None:
+    """One of several replicas hung: the others went on, so that nothing was taken for hung, and its claim's
+    partition stood still until the execution was of age."""
+    bench = Bench()
+    execution = bench.warm_up()
+    for n in range(4):
+        execution.give(Unread(replace(CLAIM, start=n + 1, end=n + 2), "busy"))
+        bench.supervisor.take(0.0)
+        assert bench.tend(0 if n == 0 else BUDGET.hang_s / 2, n_out=2, overtaken=[CLAIM]) is None
+    for after_s in (BUDGET.hang_s / 2, 1):
+        execution.give(Unread(CLAIM, "busy"))
+        bench.supervisor.take(0.0)
+        outcome = bench.tend(after_s, n_out=2, overtaken=[CLAIM])
+    assert outcome is Outcome.FAILED
+    assert execution.killed
+
+
+def test_how_long_a_claim_was_overtaken_counts_for_one_execution_alone() -> None:
+    bench = Bench()
+    bench.warm_up()
+    bench.tend(n_out=1, overtaken=[CLAIM])
+    bench.running.ended = Outcome.KILLED
+    assert bench.tend(BUDGET.hang_s, n_out=1, overtaken=[CLAIM]) is Outcome.KILLED
+    bench.tend(BUDGET.hang_s, n_out=1, overtaken=[CLAIM])
+    bench.running.give(Warm())
+    bench.supervisor.take(0.0)
+    for _ in range(2):
+        assert bench.tend(BUDGET.hang_s, n_out=1, overtaken=[CLAIM]) is None
+        bench.running.give(Unread(replace(CLAIM, start=1, end=2), "busy"))
+        bench.supervisor.take(0.0)
 
 
 def test_a_quiet_time_does_not_count_as_hung() -> None:
