@@ -371,6 +371,33 @@ class OffsetsLost(FatalError):
         )
 
 
+class BeyondEnd(FatalError):
+    """A partition ends before the offset that its group has committed: it was made anew, restored or truncated.
+
+    Args:
+        topic: Source topic.
+        partition: Its partition.
+        committed: The offset that was to be read next.
+        end: Where the partition ends.
+    """
+
+    exit_code = 65
+
+    def __init__(self, topic: str, partition: int, committed: int, end: int) -> None:
+        super().__init__(topic, partition, committed, end)
+        self.topic = topic
+        self.partition = partition
+        self.committed = committed
+        self.end = end
+
+    def __str__(self) -> str:
+        return (
+            f"{self.topic}[{self.partition}]@{self.committed} is committed, and the partition ends at {self.end}: "
+            "what is in it would be passed over, as if it had been read; say where to go on with: "
+            "sluice offsets reset"
+        )
+
+
 class Undecodable(FatalError):
     """A record batch that the client cannot decode (a bad checksum, a header key that is not UTF-8).
 

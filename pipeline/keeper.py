@@ -19,7 +19,7 @@ from pipeline.arrivals import Arrivals
 from pipeline.brake import Brake
 from pipeline.bundles import pin
 from pipeline.doors import Doors
-from pipeline.errors import BrokerUnreachable, OffsetsLost, TransientError
+from pipeline.errors import BeyondEnd, BrokerUnreachable, OffsetsLost, TransientError
 from pipeline.execution import Execution, Outcome
 from pipeline.kafka.member import Assignment, Ends
 from pipeline.ledger import Ledger
@@ -87,6 +87,7 @@ class Keeper:
         self._assignment: Assignment | None = None
         self._ledger = Ledger(0, {})
         self._ends: Mapping[TopicPartition, Ends] = {}
+        self._short: set[TopicPartition] = set()  # found to end before what is committed
         self._coming = 0
         self._looked_at = self._read_again_at = time.monotonic()
         self._ready: list[Completed] = []
@@ -187,6 +188,7 @@ class Keeper:
         if now - self._looked_at >= (LOOK_WHEN_FULL_EVERY_S if full else LOOK_EVERY_S):
             self._looked_at = now
             self._ends = session.member.end_offsets()
+            self._check_ends()
             self._coming = self._arrivals.look(self._readable)
             self._record()
         # In the middle of a rebalance it waits: what is to be lifted is read with the next assignment.
@@ -258,6 +260,7 @@ class Keeper:
         positions = publisher.publish(batch, assignment, note=self._note)
         self._ledger.commit(positions)
         self._brake.keep()
+        self._short.clear()
         self._troubled_since = None
         self._metrics.committed(batch, time.monotonic() - began)
         for completed in batch:
@@ -372,6 +375,21 @@ class Keeper:
     def _readable(self) -> dict[TopicPartition, int]:
         """How far each partition can be read, by the latest look."""
         return {source: ends.last_stable for source, ends in self._ends.items()}
+
+    def _check_ends(self) -> None:
+        """A partition that ends before what is committed was made anew, restored or truncated.
+
+        It would be passed over in silence until it is as long as it was. The group forgets the offsets of a topic
+        that was deleted, so the next session asks it where to go on; where that is beyond the end, too, the gate
+        stops.
+        """
+        for source, end in self._readable.items():
+            at = self._ledger.committed_to(source)
+            if end < at and source in self._short:
+                raise BeyondEnd(*source, at, end)
+            if end < at:
+                self._short.add(source)
+                raise TransientError(f"looking at {source}", f"it ends at {end}, and {at} is committed")
 
     def _lag(self) -> int:
         """Offsets that can be read and are not cut yet."""

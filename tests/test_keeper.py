@@ -13,6 +13,7 @@ import pytest
 from actors.bundle import Bundle
 from pipeline.codec import pack_outputs
 from pipeline.errors import (
+    BeyondEnd,
     BrokerUnreachable,
     ExecutionFailed,
     Fenced,
@@ -339,6 +340,29 @@ def test_while_the_session_is_built_anew_the_gate_is_not_ready(bundle: Bundle) -
     bench.producer_fails = [{"commit": AWAY}]
     bench.keeper.run()
     assert bench.not_ready_at_open == ["starting", "no partitions are assigned"]
+
+
+def test_a_topic_that_was_made_anew_ends_the_session_that_knows_the_old_one(bundle: Bundle) -> None:
+    """The gate was ready and did nothing until the new topic was as long as the old one, and never read that."""
+    bench = Bench(bundle, end=10)
+    with bench.open() as session:
+        bench.turn(session, bench.handed)
+        bench.give(bench.handed())
+        bench.turn(session, lambda: bench.committed == 10)
+        bench.members[0].ends[A] = 4
+        with pytest.raises(TransientError, match="it ends at 4, and 10 is committed"):
+            bench.turn_for(session, 1.0)
+
+
+def test_where_the_group_itself_is_beyond_the_end_the_gate_stops_by_name(bundle: Bundle) -> None:
+    bench = Bench(bundle, end=10)
+    bench.answers = True
+    with bench.open() as session:
+        bench.turn(session, lambda: bench.committed == 10)
+    bench.end = 4
+    with pytest.raises(BeyondEnd, match=r"in\[0\]@10 is committed, and the partition ends at 4"):
+        bench.keeper.run()
+    assert len(bench.members) == 3, "it asked the group once more"
 
 
 # --- the brake and the mode
