@@ -48,8 +48,9 @@ def _partitions(settings: Settings) -> dict[str, dict[str, int]]:
         str(source): {
             "committed": committed.get(source, extent.earliest),
             "end": extent.last_stable,
-            "lag": extent.last_stable - committed.get(source, extent.earliest),
-            "lag_to_high_watermark": extent.high_watermark - committed.get(source, extent.earliest),
+            # Never negative: one partition that was made anew would hide the lag of others.
+            "lag": max(0, extent.last_stable - committed.get(source, extent.earliest)),
+            "lag_to_high_watermark": max(0, extent.high_watermark - committed.get(source, extent.earliest)),
         }
         for source, extent in topics.extents(settings.kafka, settings.topics.input).items()
     }

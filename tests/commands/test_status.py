@@ -33,6 +33,15 @@ def test_the_lag_is_reported_and_a_script_can_tell_by_the_exit_code(sets: list[s
     assert partition["lag"] == 0
 
 
+def test_what_is_committed_beyond_the_end_hides_no_lag(sets: list[str]) -> None:
+    """The lag of a partition that was made anew was negative, and made up for that of others."""
+    settings = load(None, sets)
+    assert sluice(sets, "produce", "--catalogue", "30").exit_code == 0
+    settle(settings, commit={0: 90})
+    told = json.loads(sluice(sets, "status", "--json").stdout)
+    assert told["lag"] == 0
+
+
 @pytest.mark.parametrize(("drain_s", "told"), [(90.4, "its lag is gone in 90 s"), (None, "not drained")])
 def test_the_lag_is_told_as_the_time_that_the_gate_takes(
     sets: list[str], monkeypatch: pytest.MonkeyPatch, drain_s: float | None, told: str
