@@ -54,6 +54,7 @@ class Keeper:
         destinations: Where each route goes, see `startup`.
         bundle: What its replicas score with.
         until_drained: Stop once everything that its partitions hold is committed.
+        look_up: Looks where each route goes now, for partitions that were added since; None leaves it as it was.
         open_session: Builds a session; None builds it on the broker of the settings.
         start: Starts an execution, given its number; None starts a runner.
     """
@@ -65,11 +66,15 @@ class Keeper:
         bundle: Bundle,
         *,
         until_drained: bool = False,
+        look_up: Callable[[], Mapping[Route, Destination]] | None = None,
         open_session: Callable[[], Session] | None = None,
         start: Callable[[int], Execution] | None = None,
     ) -> None:
         self._settings = settings
-        self._open_session = open_session or partial(Session.open, settings, dict(destinations))
+        # Its publishers hold it, too: what is looked up anew holds for them from then on.
+        self._destinations = dict(destinations)
+        self._look_up = look_up
+        self._open_session = open_session or partial(Session.open, settings, self._destinations)
         self._bundle = bundle
         self._until_drained = until_drained
         gate = settings.gate
@@ -178,6 +183,7 @@ class Keeper:
             session.publisher.commit_positions(
                 assignment.fresh, assignment, note=str(Note(run=self._settings.gate.run))
             )
+        self._make_room(assignment)
         self._take_over_brake(assignment)
         self._begin(assignment.positions, assignment)
 
@@ -317,6 +323,26 @@ class Keeper:
                     f"is {run}, and {source}@{assignment.positions[source]} is of run {noted}: set {noted}"
                 )
                 raise self._settings.refuse("gate.run", problem)
+
+    def _make_room(self, assignment: Assignment) -> None:
+        """Give partitions that were added to the input those that were added to the outputs.
+
+        Until it started again, this gate went on sharing those that there had been, and one that started later did
+        not: verdicts of one input partition were in two output partitions, in no order.
+        """
+        last = max((source.partition for source in assignment.positions), default=-1)
+        if self._look_up is None or all(last < place.n_partitions for place in self._destinations.values()):
+            return
+        self._destinations.update(self._look_up())
+        for route, place in self._destinations.items():
+            if last >= place.n_partitions and not self._settings.topics.fold_partitions:
+                logger.error(
+                    "%s has %d partitions, fewer than the input: verdicts of added ones go to those of others; "
+                    "add partitions to topics.%s, then start the gate again",
+                    place.topic,
+                    place.n_partitions,
+                    route,
+                )
 
     def _take_over_brake(self, assignment: Assignment) -> None:
         brake, settled = self._brake, not assignment.revoked

@@ -45,6 +45,25 @@ def destinations(settings: Settings) -> dict[Route, Destination]:
     return {Route(route): destination for route, destination in found.items()}
 
 
+def places(settings: Settings) -> dict[Route, Destination]:
+    """Where each route goes now; refuses nothing. For a gate that runs, when partitions of the input were added.
+
+    Args:
+        settings: Of the gate.
+
+    Returns:
+        One entry per route that is switched on and has its topic.
+
+    Raises:
+        BrokerUnreachable: No broker answers.
+        BrokerRefused: One does, and does not let us.
+        TransientError: Another error of the broker's.
+    """
+    outputs = settings.topics.outputs
+    counts = topics.partition_counts(settings.kafka, outputs.values())
+    return {Route(route): Destination(topic, n) for route, topic in outputs.items() if (n := counts[topic])}
+
+
 def _enough_partitions(settings: Settings, found: dict[str, Destination], n_input: int) -> None:
     for route, destination in found.items():
         if not settings.topics.fold_partitions and destination.n_partitions < n_input:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ from pipeline.settings import Settings
 from pipeline.supervisor import MAX_FAILED_STARTS
 from tests.fakes import FakeExecution, RecordingTransactor, ScriptedMember, stand_in_bundle
 
-A = TopicPartition("in", 0)
+A, ADDED = TopicPartition("in", 0), TopicPartition("in", 5)
 PLACES = {route: Destination(f"out.{route}", 1) for route in Route if route is not Route.AUDIT}
 AWAY = TransientError("publishing", "the broker is away", 0.01)
 
@@ -277,6 +278,21 @@ def test_after_a_rebalance_between_scoring_and_commit_nothing_is_published_and_a
         bench.give(new)
         bench.turn(session, lambda: bench.committed == 10)
     assert bench.published == [("out.pass", offset) for offset in range(10)]
+
+
+def test_partitions_that_are_added_get_output_partitions_of_their_own(bundle: Bundle) -> None:
+    """A running gate folded them onto the output partitions that there were when it started."""
+    bench = Bench(bundle, gate={"enforce": True})
+    grown = {route: replace(place, n_partitions=8) for route, place in PLACES.items()}
+    bench.keeper._look_up = lambda: grown
+    places = bench.keeper._destinations
+    with bench.open() as session:
+        bench.turn(session, bench.handed)
+        assert places == PLACES, "nothing was added"
+        bench.members[0].ends[ADDED] = 5
+        bench.members[0].assign({A: 0, ADDED: 0})
+        bench.keeper._join(session)
+    assert places[Route.PRUNE].of(ADDED) == TopicPartition("out.prune", 5)
 
 
 @pytest.mark.parametrize("verb", ["begin", "send", "confirm", "commit_offsets", "commit"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import signal
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -44,6 +45,7 @@ def run(
         startup.destinations(settings),
         bundles.open_bundle(settings),
         until_drained=until_drained,
+        look_up=partial(startup.places, settings),
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: keeper.stop())
