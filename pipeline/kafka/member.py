@@ -42,6 +42,9 @@ is gone as long as it may, and looks up who leads instead only once its metadata
 when one was killed. So that is looked up before a question is put again; by default another leads after 9 s
 (`broker.session.timeout.ms`)."""
 
+_NO_LEADER = -1
+"""In the place of the broker that leads a partition; None where the client has not heard of it."""
+
 _LEARNING_S = 0.1
 """How long to wait before asking again about a partition that was added, and is not known to all clients yet."""
 
@@ -212,7 +215,8 @@ class Member:
         """How far the owned partitions reach. One round trip, two once a second.
 
         Returns:
-            One entry per owned partition; empty while none is owned.
+            One entry per owned partition that has a leader: without one nothing can be read of it, and the
+            others are not to wait for that.
 
         Raises:
             TransientError: The broker is not there; call again.
@@ -223,16 +227,19 @@ class Member:
         partitions = [kafka_python.TopicPartition(*source) for source in owned]
         until = time.monotonic() + ASKING_S
         with translated(f"asking for the ends of {self._topic}"):
-            stable = _asked(self._consumer.end_offsets, partitions, until, self._consumer)
+            found = _asked(self._consumer.end_offsets, partitions, until, self._consumer, led=True)
+            stable = {TopicPartition(*p): offset for p, offset in found.items()}
             now = time.monotonic()
-            if now - self._watermarks_at >= _WATERMARKS_EVERY_S or self._watermarks.keys() != set(owned):
-                high = _asked(self._watcher.end_offsets, partitions, until, self._watcher)
+            due = now - self._watermarks_at >= _WATERMARKS_EVERY_S
+            if due or not self._watermarks.keys() >= stable.keys():
+                high = _asked(self._watcher.end_offsets, list(found), until, self._watcher, led=True)
                 self._watermarks = {TopicPartition(*p): offset for p, offset in high.items()}
                 self._watermarks_at = now
-        return {
-            source: Ends(stable[p], max(stable[p], self._watermarks[source]))
-            for source, p in zip(owned, partitions, strict=True)
-        }
+            if due and len(found) < len(partitions):
+                for client in (self._consumer, self._watcher):
+                    client._cluster.request_update()  # noqa: SLF001 - by the next second one may lead
+        high_of = self._watermarks
+        return {source: Ends(end, max(end, high_of.get(source, 0))) for source, end in stable.items()}
 
     def close(self, *, leave: bool) -> None:
         """Stop being a member, once and for all. Blocks for a few round trips; a broker that is gone is no error.
@@ -414,16 +421,21 @@ def _asked(
     partitions: Sequence[kafka_python.TopicPartition],
     until: float,
     consumer: KafkaConsumer,
+    *,
+    led: bool = False,
 ) -> Mapping[Any, int]:
-    """The answer about these partitions, asked of a consumer again and again until a deadline."""
+    """The answer about these partitions, or those of them that have a leader, asked again and again."""
+    cluster = consumer._cluster  # noqa: SLF001 - what is public waits for an answer, without end
     while True:
         left_ms = _left_ms(until)
+        if led:
+            partitions = [one for one in partitions if cluster.leader_for_partition(one) != _NO_LEADER]
         try:
             return ask(partitions, timeout_ms=_TRY_S * 1000 if left_ms > 2 * _TRY_S * 1000 else left_ms)
         except kafka_errors.KafkaTimeoutError:
             if time.monotonic() > until:
                 raise
-            consumer._cluster.request_update()  # noqa: SLF001 - what is public waits for an answer, without end
+            cluster.request_update()
         except KeyError as error:
             # The library leaves out a partition that this client has not heard of yet, and stumbles over it.
             if time.monotonic() > until:

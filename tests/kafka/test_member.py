@@ -388,6 +388,22 @@ def test_a_partition_that_a_client_has_not_heard_of_yet_is_asked_for_again():
         _asked(ask, [source], time.monotonic() - 1, Mock())
 
 
+def test_a_partition_without_a_leader_holds_up_no_other():
+    """The library leaves it out, as one that it has not heard of, and stumbles: one such partition ended session
+    after session of whoever was given it, with all of its others."""
+    sources, asked, consumer = [kafka_python.TopicPartition("t", p) for p in range(2)], [], Mock()
+    consumer._cluster.leader_for_partition = lambda one: -1 if asked and one.partition == 1 else 0
+
+    def ask(partitions: list[Any], *, timeout_ms: float) -> dict[Any, int]:
+        asked.append(partitions)
+        if sources[1] in partitions:
+            raise KeyError(sources[1])
+        return dict.fromkeys(partitions, 7)
+
+    assert _asked(ask, sources, time.monotonic() + 10, consumer, led=True) == {sources[0]: 7}
+    assert asked == [sources, sources[:1]]
+
+
 def test_a_question_that_nobody_answers_ends_with_its_deadline():
     def ask(partitions: list[Any], *, timeout_ms: float) -> dict[Any, int]:
         time.sleep(timeout_ms / 1000)
