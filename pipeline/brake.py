@@ -50,6 +50,8 @@ class Brake:
         Returns:
             True where this tripped the brake: only the first time, until it is lifted.
         """
+        if not counts.scored:
+            return False  # nothing to judge; kept, a feed of nothing but rejects would fill the memory
         self._counts.append(counts)
         self._total += counts
         self._n_pending += 1

@@ -52,6 +52,17 @@ def test_rejects_are_not_judged() -> None:
     assert brake.share is None
 
 
+def test_rejects_are_not_kept_either() -> None:
+    """The window never filled where nothing was scored, so nothing ever left it: one entry more for each claim."""
+    brake = Brake(max_share=0.2, window=10)
+    brake.judge(counts(prune=0, pass_=5))
+    for _ in range(100):
+        brake.judge(Counts(rejected=100, records=100))
+    assert len(brake._counts) == 1
+    brake.forget()
+    assert brake.share is None
+
+
 def test_what_was_judged_and_never_committed_counts_once_when_it_comes_again() -> None:
     """After a rebalance the same candidates were counted twice: ten of them filled a window of twenty."""
     brake = Brake(max_share=0.2, window=20)
