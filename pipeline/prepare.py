@@ -60,7 +60,7 @@ class Prepared:
     lost: int
     """Offsets at the start of the range that retention had deleted unread."""
     oldest_ms: int | None
-    """Timestamp of the oldest record, epoch milliseconds; None without records."""
+    """Timestamp of the oldest record that has one, epoch milliseconds; None without."""
     prepare_s: float
 
 
@@ -260,7 +260,8 @@ def _compose(
 
 def _prepared(piece: Claim, work: Work, began: float, *, lost: int = 0) -> Prepared:
     n_bytes = sum(len(record.value or b"") + len(record.key or b"") for record in work.records)
-    oldest_ms = min((record.timestamp_ms for record in work.records), default=None)
+    # A message may have none, and what cannot be decoded has: -1, which is no time to count from.
+    oldest_ms = min((one.timestamp_ms for one in work.records if one.timestamp_ms >= 0), default=None)
     return Prepared(piece, pack_work(work), n_bytes, lost, oldest_ms, time.monotonic() - began)
 
 

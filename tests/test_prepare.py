@@ -182,6 +182,7 @@ def test_offsets_that_cannot_be_decoded_are_rejected_one_by_one_where_the_settin
     work = unpack_work(prepared[1].work)
     assert [(one.offset, one.value) for one in work.records] == [(2, None)]
     assert [one.reason for one in work.rejected] == [Reason.UNDECODABLE_BATCH]
+    assert prepared[1].oldest_ms is None, "it has no time: the latency was counted from 1970"
 
 
 def test_a_condemned_message_that_ends_the_process_it_is_tried_in_is_rejected_whole() -> None:
