@@ -79,6 +79,7 @@ class Metrics:
             partition,
             registry=registry,
         )
+        self._lagging: frozenset[tuple[str, str]] = frozenset()  # the labels of these two
         self._drain = Gauge(
             "sluice_drain_seconds",
             "How long the lag takes at the present rate; +Inf while none of it is committed.",
@@ -159,13 +160,15 @@ class Metrics:
 
     def set_lag(self, positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, Ends]) -> None:
         """Record how far each owned partition is behind; forget those that are no longer owned."""
-        self._lag.clear()
-        self._lag_stable.clear()
-        for source, position in positions.items():
-            if source in ends:
-                label = source.topic, str(source.partition)
-                self._lag.labels(*label).set(max(0, ends[source].high_watermark - position))
-                self._lag_stable.labels(*label).set(max(0, ends[source].last_stable - position))
+        labels = {source: (source.topic, str(source.partition)) for source in positions if source in ends}
+        for gone in self._lagging.difference(labels.values()):
+            self._lag.remove(*gone)
+            self._lag_stable.remove(*gone)
+        self._lagging = frozenset(labels.values())
+        # Set, and not made anew: who reads in the middle must not find a part of them.
+        for source, label in labels.items():
+            self._lag.labels(*label).set(max(0, ends[source].high_watermark - positions[source]))
+            self._lag_stable.labels(*label).set(max(0, ends[source].last_stable - positions[source]))
 
     def set_drain(self, seconds: float) -> None:
         """Record how long the lag takes at the present rate."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.kafka.member import Ends
@@ -60,6 +61,22 @@ def test_lag_counts_to_both_ends_and_forgets_partitions_that_went_away() -> None
     seen = series(metrics)
     assert seen["sluice_lag_offsets", "0", "in"] == 0, "never negative"
     assert ("sluice_lag_offsets", "1", "in") not in seen
+
+
+def test_a_lag_that_is_told_again_is_there_all_the_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All were taken away and told anew, twenty times a second: who read meanwhile found some or none."""
+    metrics = Metrics()
+    metrics.set_lag({A: 10, B: 0}, {A: Ends(30, 35), B: Ends(1, 1)})
+    seen: list[int] = []
+    lag, tell = metrics._lag, metrics._lag.labels
+
+    def read_and_tell(*label: str) -> object:
+        seen.append(sum(name == "sluice_lag_offsets" for name, *_ in series(metrics)))
+        return tell(*label)
+
+    monkeypatch.setattr(lag, "labels", read_and_tell)
+    metrics.set_lag({A: 11, B: 0}, {A: Ends(30, 35), B: Ends(1, 1)})
+    assert seen == [2, 2]
 
 
 def test_one_mode_holds_at_a_time() -> None:
