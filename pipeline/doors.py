@@ -11,6 +11,7 @@ Served by threads of their own; they read what `State` offers and never wait for
 
 from __future__ import annotations
 
+import sys
 import threading
 from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -67,7 +68,7 @@ class Doors:
     def __init__(self, host: str, port: int, state: State) -> None:
         handler = type("Handler", (_Handler,), {"state": state})
         try:
-            self._server = ThreadingHTTPServer((host, port), handler)
+            self._server = _Server((host, port), handler)
         except OSError as error:
             problem = f"cannot listen on {host}:{port}: {error.strerror}; 0 takes a free port"
             raise SettingsError("http.port", problem, "the settings") from error
@@ -95,6 +96,13 @@ class Doors:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - socketserver's own types
+        """Who hangs up is no news: load balancers do, every few seconds, and it was a stack trace each time."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

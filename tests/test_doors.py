@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
+import time
 from collections.abc import Iterator
 from http.client import HTTPConnection
 
@@ -76,6 +78,16 @@ def test_a_client_that_says_nothing_holds_up_nobody(doors: Doors) -> None:
     address = doors.url.removeprefix("http://").split(":")
     with socket.create_connection((address[0], int(address[1])), timeout=5):
         assert ask(doors, "/healthz")[0] == 200
+
+
+def test_a_client_that_hangs_up_is_no_news(doors: Doors, capfd: pytest.CaptureFixture[str]) -> None:
+    """A health check of a load balancer connects and resets: each wrote a stack trace to the log."""
+    address = doors.url.removeprefix("http://").split(":")
+    with socket.create_connection((address[0], int(address[1])), timeout=5) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert ask(doors, "/healthz")[0] == 200, "which comes after it"
+    time.sleep(0.1)
+    assert capfd.readouterr().err == ""
 
 
 def test_a_taken_port_is_refused_by_the_name_of_its_setting(doors: Doors, state: View) -> None:
