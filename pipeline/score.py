@@ -114,8 +114,7 @@ class Score:
     def _try(self, tokens: Tokens) -> Borne:
         """Score the pairs of a condemned message without risk to this process."""
         pairs = [tokens.slice(at, at + 1) for at in range(len(tokens))]
-        # A pair that was alone in its message is known already.
-        answers = self._trial(pairs) if len(pairs) > 1 else [Died("it ended each replica that tried")]
+        answers = self._trial(pairs)
         failures = {
             at: f"scoring it was given up: {answer.how}"
             for at, answer in enumerate(answers)

@@ -160,10 +160,11 @@ def test_once_it_has_scored_something_a_single_row_can_be_rejected(bundle: Bundl
     assert complete(stage, PoisonScorer.RAISES).reasons == {Reason.SCORING_FAILED: 1}
 
 
-def test_a_condemned_candidate_that_is_alone_in_its_message_is_rejected_untried(bundle: Bundle) -> None:
-    trial = ScriptedTrial()
+def test_a_condemned_candidate_that_is_alone_in_its_message_is_tried_too(bundle: Bundle) -> None:
+    """Two executions in a row that ended for another reason (nodes that were taken away) had it rejected."""
+    trial = ScriptedTrial(Died("exit code 3"))
     completed = complete_condemned(poison(bundle, trial), message(0, PoisonScorer.EXITS))
-    assert trial.items is None
+    assert trial.items is not None
     assert completed.reasons == {Reason.SCORING_FAILED: 1}
     assert completed.counts == Counts(rejected=1, records=1)
     (reject,) = outputs_of(completed.outputs)
@@ -231,3 +232,10 @@ def test_a_bundle_that_must_not_be_used_is_refused(tmp_path: Path) -> None:
     settings = Settings(bundle=str(tmp_path), pool={"scorer": "tests.fakes:ArithmeticScorer"})
     with pytest.raises(BundleRefused, match=str(tmp_path)):
         score.build(settings)
+
+
+def test_a_condemned_candidate_that_is_sound_has_its_verdict(bundle: Bundle) -> None:
+    tokens = ArithmeticPreparer().prepare([{}], [{"text": "50"}]).tokens
+    trial = ScriptedTrial(ArithmeticScorer(bundle.path).score(tokens))
+    completed = complete_condemned(poison(bundle, trial), message(0, 50))
+    assert completed.counts == Counts(pass_=1, records=1)
