@@ -395,4 +395,12 @@ def _close(producer: KafkaProducer) -> None:
             logger.info("closing a producer that still has batches: %s", describe(error))
             producer._sender.force_close()  # noqa: SLF001 - its thread would try for the delivery time-out
         else:
+            _let_go(producer)
             return
+
+
+def _let_go(producer: KafkaProducer) -> None:
+    """End the verbs that still wait: the library waits for an answer without end, and nothing answers any more."""
+    producer._sender.join()  # noqa: SLF001
+    for *_, request in producer._transaction_manager._pending_requests:  # noqa: SLF001
+        request.fail(kafka_errors.KafkaError("the producer is closed"))

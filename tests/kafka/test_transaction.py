@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -362,6 +363,21 @@ def test_one_deadline_holds_for_the_whole_end_of_a_transaction(build, name, grou
     producer.commit_offsets({TopicPartition(name, 0): 1}, group)
     with pytest.raises(TransientError, match=r"KafkaTimeoutError"):
         producer.commit()
+
+
+def test_a_verb_that_nobody_answers_leaves_no_thread_behind(build, name, group, monkeypatch):
+    """Each transaction that outlasted its deadline left a thread and its producer in memory."""
+    producer = build(deadline_s=0.5)
+    producer.begin()
+    producer.confirm()
+    monkeypatch.setattr(SluiceKafkaClient, "await_ready", lambda *_, **__: bool(time.sleep(0.05)))
+    with pytest.raises(TransientError, match=r"KafkaTimeoutError"):
+        producer.commit_offsets({TopicPartition(name, 0): 1}, group)
+    producer.close()
+    deadline = time.monotonic() + 10
+    while waiting := [one.name for one in threading.enumerate() if one.name.endswith(f"id-{name}")]:
+        assert time.monotonic() < deadline, waiting
+        time.sleep(0.05)
 
 
 @pytest.mark.slow
