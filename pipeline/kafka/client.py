@@ -14,6 +14,7 @@ import logging
 import pkgutil
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -43,6 +44,9 @@ _OBJECTS = frozenset({"kafka_client", "metric_reporters", "selector", "socket_op
 _METRICS = frozenset({"metrics_num_samples", "metrics_sample_window_ms"})
 ALLOWED = frozenset.intersection(*(frozenset(c.DEFAULT_CONFIG) for c in _CLIENTS)) - _OBJECTS - _METRICS
 """The settings that every kind of client knows, and that are the user's to choose."""
+
+_NOT_READY_S = 0.1
+"""How long whoever asks whether a broker is ready waits for a No."""
 
 _TRANSACTIONAL = frozenset(
     {
@@ -95,6 +99,9 @@ class SluiceKafkaClient(KafkaNetClient):  # type: ignore[misc]  # kafka-python c
             return bool(super().await_ready(node_id, timeout_ms=timeout_ms))
         except kafka_errors.KafkaError as error:
             logger.info("broker %s is not ready: %s", node_id, describe(error))
+            # The library knows no pause after a connection that was taken and closed at once, as a proxy does
+            # whose broker is away: its sender asked, and we logged, as fast as they could.
+            time.sleep(_NOT_READY_S)
             return False
 
     def send(self, node_id: int, request: object, **kwargs: Any) -> Future:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
 import socket
@@ -147,6 +148,28 @@ def test_a_node_that_is_not_ready_is_an_answer():
         assert network.await_ready(node, timeout_ms=200) is False
         assert time.monotonic() - begun < 2
     network.close()
+
+
+def test_a_proxy_whose_broker_is_away_is_not_asked_as_fast_as_can_be():
+    """It takes each connection and closes it at once, after which the library does not wait: its sender asked
+    again, and we logged, without a pause."""
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        taken: list[float] = []
+
+        def take() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    proxy.accept()[0].close()
+                    taken.append(time.monotonic())
+
+        threading.Thread(target=take, daemon=True).start()
+        network = SluiceKafkaClient(bootstrap_servers=f"127.0.0.1:{proxy.getsockname()[1]}")
+        [bootstrap] = network.cluster.bootstrap_brokers()
+        until = time.monotonic() + 0.5
+        while time.monotonic() < until:
+            assert not network.await_ready(bootstrap.node_id, timeout_ms=200)
+        network.close()
+        assert 1 <= len(taken) <= 10
 
 
 @pytest.mark.parametrize(
