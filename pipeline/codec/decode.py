@@ -16,6 +16,10 @@ from pipeline.codec.limits import Limits
 from pipeline.errors import InputError
 from pipeline.records import Candidates, Reason, Record, Rejected, Stage
 
+_MAX_SPREAD = 256
+"""Key and headers of a batch message, once for each of its rows, as so many of the largest messages: 25 KB each of
+10,000 rows where a message may have 1 MB."""
+
 
 def decode(records: Sequence[Record], limits: Limits) -> tuple[Candidates, list[Rejected]]:
     """Read a claim's records. Pure and CPU-bound; never raises for data.
@@ -41,6 +45,7 @@ def decode(records: Sequence[Record], limits: Limits) -> tuple[Candidates, list[
                 found.document.append(document)
                 continue
             batch = decode_batch(value)
+            _check_spread(record, len(batch.row) + len(batch.problems), limits)
         except InputError as problem:
             rejected.append(_rejected(index, problem))
             continue
@@ -68,6 +73,16 @@ def _value(record: Record, limits: Limits) -> bytes:
             Reason.TOO_LARGE, f"the message takes {size} bytes, the limit is {limits.max_message_bytes}"
         )
     return value
+
+
+def _check_spread(record: Record, n_rows: int, limits: Limits) -> None:
+    """Each reject of a row, and each verdict as JSON, has all of key and headers: a megabyte became gigabytes."""
+    carried, most = carried_bytes(record.key, record.headers), _MAX_SPREAD * limits.max_message_bytes
+    if n_rows * carried > most:
+        raise InputError(
+            Reason.TOO_LARGE,
+            f"key and headers take {carried} bytes for each of {n_rows} rows, the limit is {most} together",
+        )
 
 
 def _rejected(index: int, problem: InputError) -> Rejected:

@@ -258,3 +258,12 @@ def test_keys_are_refused_exactly_where_one_is_repeated(query, pairs):
     candidates, rejected = decode([record(value.encode())], WIDE)
     assert [one.reason for one in rejected] == ([Reason.DUPLICATE_KEY] if repeated else [])
     assert len(candidates) == (0 if repeated else 1)
+
+
+def test_a_batch_whose_rows_would_each_carry_far_too_much_is_rejected_whole():
+    """Its rejects, or its verdicts as JSON, were gigabytes, and ended each replica that encoded them."""
+    columns = {name: [str(row) for row in range(300)] for name in ("candidate_id", "query", "document")}
+    value = stream(pa.table(columns))
+    heavy = record(value, headers=[ARROW, ("trace", bytes(WIDE.max_message_bytes * 9 // 10))])
+    candidates, (rejected,) = decode([heavy], WIDE)
+    assert (rejected.reason, rejected.row, len(candidates)) == (Reason.TOO_LARGE, -1, 0)
