@@ -93,6 +93,7 @@ class Keeper:
         self._ledger = Ledger(0, {})
         self._ends: Mapping[TopicPartition, Ends] = {}
         self._short: set[TopicPartition] = set()  # found to end before what is committed
+        self._without_leader: set[TopicPartition] = set()
         self._coming = 0
         self._looked_at = self._read_again_at = time.monotonic()
         self._ready: list[Completed] = []
@@ -194,6 +195,7 @@ class Keeper:
         if now - self._looked_at >= (LOOK_WHEN_FULL_EVERY_S if full else LOOK_EVERY_S):
             self._looked_at = now
             self._ends = session.member.end_offsets()
+            self._check_leaders()
             self._check_ends()
             self._coming = self._arrivals.look(self._readable)
             self._record()
@@ -401,6 +403,16 @@ class Keeper:
     def _readable(self) -> dict[TopicPartition, int]:
         """How far each partition can be read, by the latest look."""
         return {source: ends.last_stable for source, ends in self._ends.items()}
+
+    def _check_leaders(self) -> None:
+        without = {source for source in self._ledger.sources if source not in self._ends}
+        for source in sorted(without - self._without_leader):
+            logger.warning(
+                "%s@%d: the partition has no leader; the others go on, and it does as soon as one leads",
+                source,
+                self._ledger.committed_to(source),
+            )
+        self._without_leader = without
 
     def _check_ends(self) -> None:
         """A partition that ends before what is committed was made anew, restored or truncated.

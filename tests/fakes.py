@@ -157,7 +157,7 @@ class ScriptedMember:
     """A member of a group whose other members are the test.
 
     Args:
-        ends: How far each partition reaches, for `end_offsets`.
+        ends: How far each partition reaches, for `end_offsets`; one that is not in it has no leader.
     """
 
     def __init__(self, ends: Mapping[TopicPartition, int]) -> None:
@@ -190,7 +190,7 @@ class ScriptedMember:
         return assignment
 
     def end_offsets(self) -> dict[TopicPartition, Ends]:
-        return {source: Ends(self.ends[source], self.ends[source]) for source in self._owned}
+        return {one: Ends(self.ends[one], self.ends[one]) for one in self._owned if one in self.ends}
 
     def close(self, *, leave: bool) -> None:
         self.left = leave

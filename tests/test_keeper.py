@@ -358,6 +358,20 @@ def test_while_the_session_is_built_anew_the_gate_is_not_ready(bundle: Bundle) -
     assert bench.not_ready_at_open == ["starting", "no partitions are assigned"]
 
 
+def test_a_partition_without_a_leader_is_told_once_and_holds_up_no_other(
+    bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(bundle, end=10)
+    bench.answers = True
+    with bench.open() as session:
+        bench.members[0].assign({A: 0, ADDED: 7})
+        bench.turn(session, lambda: bench.committed == 10)
+        bench.turn_for(session, 0.3)
+        assert caplog.text.count("in[5]@7: the partition has no leader") == 1
+        bench.members[0].ends[ADDED] = 9
+        bench.turn(session, lambda: any(claim.source == ADDED for claim in bench.handed()))
+
+
 def test_a_topic_that_was_made_anew_ends_the_session_that_knows_the_old_one(bundle: Bundle) -> None:
     """The gate was ready and did nothing until the new topic was as long as the old one, and never read that."""
     bench = Bench(bundle, end=10)

@@ -122,7 +122,7 @@ class Member:
     Raises:
         BrokerUnreachable: No broker answers.
         BrokerRefused: One answers, and refuses us.
-        TransientError: The topic has no leader, or is not there.
+        TransientError: The topic is not there, or the broker went away.
     """
 
     def __init__(
@@ -280,7 +280,7 @@ class Member:
             first = kafka_python.TopicPartition(self._topic, 0)
             with translated(f"looking up {self._topic}"):
                 # Learns the partitions first: a leader that joins without them assigns nothing, and again.
-                consumer.beginning_offsets([first], timeout_ms=ASKING_S * 1000)
+                _asked(consumer.beginning_offsets, [first], time.monotonic() + ASKING_S, consumer, led=True)
             undo.pop_all()
         return consumer, listener
 

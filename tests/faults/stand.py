@@ -67,7 +67,7 @@ class Scenario:
         self.lab = lab
         self.size = size
         self.watch = watch
-        self._in_flight = in_flight
+        self.in_flight = in_flight
         self.recoveries: list[float] = []
         """The longest time without a committed verdict in each round, from the fault on, in seconds."""
         self.report = Report()
@@ -92,7 +92,7 @@ class Scenario:
         for number in range(self.size.rounds):
             self.until_more(self.size.messages // 50)
             left = self.size.messages - self.watch.n_seen
-            assert left > self._in_flight, f"{left} seeds are left for round {number + 1}: too few"
+            assert left > self.in_flight, f"{left} seeds are left for round {number + 1}: too few"
             time.sleep(self._draw.uniform(0.0, 1.0))
             yield number
         self.hurry()
@@ -111,7 +111,7 @@ class Scenario:
         Returns:
             The longest time without a verdict since it began, in seconds; noted as this round's recovery.
         """
-        stale = self._in_flight if in_flight is None else in_flight
+        stale = self.in_flight if in_flight is None else in_flight
         began = time.time()
         fault()
         done = time.time()
@@ -169,6 +169,7 @@ class Stand:
         seeds: bool = True,
         busy_s: float = BUSY_S,
         per_s: float | None = None,
+        replicas: int = 3,
         **configs: str,
     ) -> Iterator[Scenario]:
         """One scenario, from its seeds to its account and its row.
@@ -180,6 +181,7 @@ class Stand:
             seeds: False where the scenario fills its topic itself.
             busy_s: How long the seeds of one round have to last while nothing is broken.
             per_s: What the pool can score in a second; by default what follows from that.
+            replicas: Of the input topic; the outputs have three.
             **configs: Settings of the input topic, in Kafka's names with `_` for the dots.
 
         Yields:
@@ -188,9 +190,8 @@ class Stand:
         size = Size(self.size.messages, rounds or self.size.rounds, self.size.result)
         per_s = per_s or size.messages / (busy_s * size.rounds)
         set_pace(self._bundle, REPLICAS / per_s)
-        lab = self._lab(
-            _slug(name), per_s, own, {key.replace("_", "."): value for key, value in configs.items()}
-        )
+        configs = {key.replace("_", "."): value for key, value in configs.items()}
+        lab = self._lab(_slug(name), per_s, own, replicas, configs)
         if seeds:
             lab.produce(size.messages)
         with ExitStack() as stack:
@@ -210,12 +211,13 @@ class Stand:
             record(size.result, row)
         self._forget(lab)
 
-    def _lab(self, name: str, per_s: float, own: Sequence[str], configs: dict[str, str]) -> Lab:
+    def _lab(
+        self, name: str, per_s: float, own: Sequence[str], replicas: int, configs: dict[str, str]
+    ) -> Lab:
         def topic(partitions: int, route: str) -> str:
             unique = f"{name}.{route}"
-            topics.create(
-                self.kafka, [topics.NewTopic(unique, partitions, 3, configs if route == "input" else {})]
-            )
+            kind = (replicas, configs) if route == "input" else (3, {})
+            topics.create(self.kafka, [topics.NewTopic(unique, partitions, *kind)])
             return unique
 
         claim = max(10, round(CLAIM_S * per_s / REPLICAS))

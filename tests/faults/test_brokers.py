@@ -63,6 +63,25 @@ def test_a_bounced_broker_is_borne(stand: Stand, whose: Callable[[Scenario], int
         assert gate.process.poll() is None
 
 
+def test_a_partition_without_a_leader_holds_up_no_other(stand: Stand) -> None:
+    name = "input partition without a leader"
+    with (
+        stand.scenario(name, busy_s=BOUNCE_S, replicas=1, min_insync_replicas="1") as scenario,
+        scenario.gate() as gate,
+    ):
+
+        def leave_without() -> None:
+            stand.brokers.kill(broker)
+            scenario.until_more(2 * scenario.in_flight)  # of the other partitions, and of what is read since
+            stand.brokers.restart(broker)
+
+        for _ in scenario.rounds():
+            broker = leader(scenario)
+            scenario.strike(leave_without)
+        scenario.until_all()
+        assert gate.process.poll() is None
+
+
 def test_brokers_that_are_away_for_a_minute_are_waited_for(stand: Stand) -> None:
     with stand.scenario("all brokers away for a minute") as scenario, scenario.gate() as gate:
 

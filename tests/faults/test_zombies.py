@@ -6,6 +6,7 @@ The one that took over is not fenced for good, and the zombie exits, or joins ag
 from __future__ import annotations
 
 import os
+import random
 import signal
 import time
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ import pytest
 
 from tests.faults.attended import Attended
 from tests.faults.stand import Stand, until
+from tests.faults.test_processes import living
 from tests.integration.gates import N_PARTITIONS
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
@@ -62,6 +64,18 @@ def test_a_runner_that_stays_stopped_is_replaced_by_its_keeper(stand: Stand) -> 
         assert gate.exits == []
 
 
+def test_a_replica_that_stays_stopped_costs_its_execution_although_the_others_go_on(stand: Stand) -> None:
+    name = "replica stopped for good, its keeper starts another execution"
+    with (
+        stand.scenario(name, f"execution.hang_s={HANG_S / 2:g}", busy_s=90.0) as scenario,
+        scenario.attended() as gate,
+    ):
+        for _ in scenario.rounds():
+            scenario.strike(partial(stop_a_replica, gate))
+        scenario.until_all()
+        assert gate.exits == []
+
+
 def test_a_zombie_whose_successor_goes_by_its_name_gives_way(stand: Stand) -> None:
     name = "gate stopped beyond the time-outs, its own successor runs"
     with stand.scenario(name, rounds=1, busy_s=150.0) as scenario, scenario.gate("gate.instance=a") as zombie:
@@ -81,6 +95,13 @@ def stop_for_good(runner: int) -> None:
     """Stop a runner until its keeper has killed it."""
     os.kill(runner, signal.SIGSTOP)
     until(lambda: not psutil.pid_exists(runner), "the keeper has killed its runner")
+
+
+def stop_a_replica(gate: Attended) -> None:
+    """Stop one of the replicas until its execution has been replaced for it."""
+    execution = gate.known("execution")
+    os.kill(random.choice(living(gate.replicas)), signal.SIGSTOP)
+    until(lambda: gate.known("execution") != execution, "another execution has begun")
 
 
 def stop_for_long(pids: Sequence[int], other: Attended | None) -> None:
