@@ -230,8 +230,9 @@ class Execution(Section):
     cluster_deadline_s: float = Field(default=600.0, gt=0)
     """How long to look for a Ray cluster that does not answer before the gate exits. Seconds."""
     hang_s: float = Field(default=300.0, gt=0)
-    """An execution that holds claims and returns none for so long is ended and replaced. It must exceed what
-    the largest message takes to be scored: a message of 10,000 candidates, at 50 a second, takes 200. Seconds."""
+    """An execution that holds claims and returns none for so long is ended and replaced; so is one that for
+    twice as long keeps a claim which later ones of its partition have overtaken. It must exceed what the largest
+    message takes to be scored: a message of 10,000 candidates, at 50 a second, takes 200. Seconds."""
 
 
 class Ray(Section):
