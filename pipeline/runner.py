@@ -14,10 +14,14 @@ from __future__ import annotations
 import gc
 import os
 import pickle
+import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -35,6 +39,9 @@ ITEM = "item"
 RETRY = {"max_restarts": -1, "max_task_retries": 1}
 """A lost replica is replaced, and its claim tried once more. With Ray's default, endless retries, a claim that
 kills its replica would be retried for ever and nobody told; so the second death ends the execution."""
+
+WATCH_EVERY_S = 5.0
+"""How often a runner asks whether its node is still of its cluster."""
 
 Work = Callable[[Any], Iterable[object]]
 """What a stage does with one item."""
@@ -115,20 +122,27 @@ def main() -> int:
     job: link.Job = pickle.load(sys.stdin.buffer)
     die_with_parent(job.parent)
     settings = Settings.model_validate_json(job.settings)
+    own: Path | None = None
     with job.address.connect(link.Role.RESULTS) as results:
-        if (unanswered := _start(settings)) is not None:
+        if settings.ray.address is None:
+            own = start_ray(settings)
+        elif (unanswered := _join(settings)) is not None:
             print(f"execution {job.execution}: {unanswered}", file=sys.stderr)
             return link.NO_CLUSTER
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # ray.init had replaced it
         ray_data.adopt()
         try:
-            for item in rows(flow(job.address, settings)):
-                results.send_bytes(item)
+            with _cluster_watched(job.execution):
+                for item in rows(flow(job.address, settings)):
+                    results.send_bytes(item)
         except RayError as error:
             why = f"{type(error).__name__}: {_last_line(error)}"
             print(f"execution {job.execution}: {why}", file=sys.stderr)
             return 1
-    ray.shutdown()
+    ray.shutdown(wait_for_processes=own is not None)
+    if own is not None:
+        # Ray never takes it away. That of an execution that did not end well stays, to be looked at.
+        shutil.rmtree(own, ignore_errors=True)
     return 0
 
 
@@ -138,35 +152,65 @@ def rows(dataset: Dataset) -> Iterator[pa.Buffer]:
     return (item.as_buffer() for batch in batches for item in batch.column(ITEM))
 
 
-def start_ray(settings: Settings) -> None:
-    """Join the cluster that the settings name, or start Ray on this machine."""
+def start_ray(settings: Settings) -> Path | None:
+    """Join the cluster that the settings name, or start Ray on this machine.
+
+    Args:
+        settings: Of the gate.
+
+    Returns:
+        The folder that Ray on this machine keeps its logs and sockets in; None of a cluster.
+    """
     os.environ.setdefault(
         "RAY_USAGE_STATS_ENABLED", "0"
     )  # a gate calls nobody that its operator did not name
     cluster = settings.ray
     own: dict[str, Any] = {"num_cpus": cluster.num_cpus, "object_store_memory": cluster.object_store_mb << 20}
-    ray.init(
+    context = ray.init(
         address=cluster.address or "local",  # with None it would join whatever cluster this machine runs
         namespace=cluster.namespace,
         include_dashboard=False,
         logging_level="warning",
         **({} if cluster.address else own),
     )
+    return None if cluster.address else Path(context.address_info["session_dir"])
 
 
-def _start(settings: Settings) -> str | None:
-    """Start Ray, see `start_ray`; why not, where the settings name a cluster and none answers."""
-    address = settings.ray.address
-    if address is None:
-        start_ray(settings)
-        return None
+@contextmanager
+def _cluster_watched(execution: int) -> Iterator[None]:
+    """End this process once its node is of the cluster no more.
+
+    A driver whose cluster was killed and started anew may wait for ever for what the old one owed it (seen once in
+    three rounds, Ray 2.60). To ask is what helps: Ray itself ends a driver that asks a cluster other than its own.
+    """
+    node, over = ray.get_runtime_context().get_node_id(), threading.Event()
+
+    def watch() -> None:
+        while not over.wait(WATCH_EVERY_S):
+            with suppress(RayError):  # the head is away; Ray gives up by itself
+                alive = {one["NodeID"] for one in ray.nodes() if one["Alive"]}
+                if alive and node not in alive:
+                    print(f"execution {execution}: this node is of the Ray cluster no more", file=sys.stderr)
+                    os.kill(os.getpid(), signal.SIGKILL)  # no claim is to blame: as if it had been killed
+
+    thread = threading.Thread(target=watch, name="cluster", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(1.0)
+
+
+def _join(settings: Settings) -> str | None:
+    """Join the cluster that the settings name; why not, where none answers."""
     # Tries, of 41 s each where nobody answers (measured, Ray 2.60), and 20 by default: rather the next
     # runner tries, which looks the cluster up anew.
     os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")
     try:
         start_ray(settings)
     except ConnectionError as error:
-        return f"no Ray cluster answers at {address}: {_last_line(error.__cause__ or error)}"
+        return f"no Ray cluster answers at {settings.ray.address}: {_last_line(error.__cause__ or error)}"
     return None
 
 

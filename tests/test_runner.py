@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -92,3 +93,28 @@ def test_on_a_real_engine_claims_come_back_and_the_end_is_clean(ray_address: str
     assert link.Warm() in frames
     unread = [frame.claim for frame in frames if isinstance(frame, link.Unread)]
     assert sorted(unread, key=lambda claim: claim.start) == CLAIMS
+
+
+@pytest.mark.slow
+def test_an_execution_that_ends_well_leaves_nothing_of_ray_s_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each execution on this machine left a folder of logs for ever: one whenever the pool was let go."""
+    # Not under `tmp_path`: a socket's path may be no longer than 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder:
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        settings = Settings(
+            bundle=str(stand_in_bundle(tmp_path).path),
+            pool={"preparer": "tests.fakes:ArithmeticPreparer", "scorer": "tests.fakes:ArithmeticScorer"},
+        )
+        execution = Execution(1, settings)
+        try:
+            execution.end()
+            deadline = time.monotonic() + 120
+            while execution.outcome() is None and time.monotonic() < deadline:
+                execution.take(0.5)
+            assert execution.outcome() is Outcome.FINISHED
+        finally:
+            execution.close()
+        left = [path for path in Path(folder).rglob("session_*") if path.is_dir() and not path.is_symlink()]
+        assert left == []
