@@ -74,7 +74,7 @@ class Guests(Background):
         """Start one whenever one has ended."""
         while not self.stopping.is_set():
             with self._scenario.gate("gate.instance=guest", *SMALL) as guest:
-                guest.until(lambda guest=guest: guest.status()["partitions"], "is given partitions")
+                guest.until(lambda guest=guest: guest.status().get("partitions"), "is given partitions")
                 self.stopping.wait(VISIT_S)
                 self.exits.append(guest.stop())
 
