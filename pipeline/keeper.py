@@ -205,7 +205,10 @@ class Keeper:
         if not self._supervisor.takes_claims or now < self._read_again_at:
             return
         ends = self._readable if self._stop_by is None else {}
-        self._supervisor.hand(self._planner.plan(self._ledger, ends, self._mode, coming=self._coming))
+        claims = self._planner.plan(
+            self._ledger, ends, self._mode, coming=self._coming, unreadable=self._without_leader
+        )
+        self._supervisor.hand(claims)
 
     def _collect(self) -> None:
         """Book what came back; release what is complete."""
@@ -421,13 +424,16 @@ class Keeper:
         that was deleted, so the next session asks it where to go on; where that is beyond the end, too, the gate
         stops.
         """
-        for source, end in self._readable.items():
-            at = self._ledger.committed_to(source)
-            if end < at and source in self._short:
+        for source, ends in self._ends.items():
+            # Not what can be read: another tool may have set the offset beyond a transaction that is still open.
+            at, end = self._ledger.committed_to(source), ends.high_watermark
+            if end >= at:
+                self._short.discard(source)
+                continue
+            if source in self._short:
                 raise BeyondEnd(*source, at, end)
-            if end < at:
-                self._short.add(source)
-                raise TransientError(f"looking at {source}", f"it ends at {end}, and {at} is committed")
+            self._short.add(source)
+            raise TransientError(f"looking at {source}", f"it ends at {end}, and {at} is committed")
 
     def _lag(self) -> int:
         """Offsets that can be read and are not cut yet."""
@@ -470,7 +476,9 @@ class Keeper:
                 "records": self._totals.records,
                 "counts": self._totals._asdict(),
                 "prune_share": self._brake.share,
-                "lag": sum(ends[one].last_stable - at for one, at in positions.items() if one in ends),
+                "lag": sum(
+                    max(0, ends[one].last_stable - at) for one, at in positions.items() if one in ends
+                ),
                 "partitions": {
                     str(source): {
                         "committed": at,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -119,7 +119,8 @@ class Planner:
 
     def overtaken(self, ledger: Ledger) -> list[Claim]:
         """What an execution holds, although it gave back later claims of the same partition; see `Ledger`."""
-        return [claim for claim in ledger.overtaken() if claim not in self._waiting]
+        waiting = set(self._waiting)
+        return [claim for claim in ledger.overtaken() if claim not in waiting]
 
     def _handed(self, ledger: Ledger) -> list[Claim]:
         """What is out and does not wait here."""
@@ -127,7 +128,13 @@ class Planner:
         return [claim for claim in ledger.unfinished() if claim not in waiting]
 
     def plan(
-        self, ledger: Ledger, ends: Mapping[TopicPartition, int], mode: Mode, *, coming: int = 0
+        self,
+        ledger: Ledger,
+        ends: Mapping[TopicPartition, int],
+        mode: Mode,
+        *,
+        coming: int = 0,
+        unreadable: Collection[TopicPartition] = (),
     ) -> list[Claim]:
         """Cut what may be handed out now, and book it.
 
@@ -136,17 +143,22 @@ class Planner:
             ends: End of the readable offsets of each partition (the last stable offset).
             mode: How far the model may act on what is cut now.
             coming: Offsets that are expected within `drain_s`: as many as came in during the last.
+            unreadable: Partitions of which nothing can be read now: what waits of them goes on waiting.
 
         Returns:
             The claims to hand out, in this order.
         """
         if any(claim.attempt > 1 for claim in ledger.unfinished()):
             # A suspect is tried alone, the last of them too: beside others its failure would tell nothing.
-            alone = ledger.n_out() == len(self._waiting)
-            return [self._waiting.popleft()] if alone else []
+            readable = (claim for claim in self._waiting if claim.source not in unreadable)
+            suspect = next(readable, None) if ledger.n_out() == len(self._waiting) else None
+            if suspect is None:
+                return []
+            self._waiting.remove(suspect)
+            return [suspect]
         self._max_claims = self._bound(ledger, ends, coming)
-        claims = list(self._waiting)
-        self._waiting.clear()
+        claims = [claim for claim in self._waiting if claim.source not in unreadable]
+        self._waiting = deque(claim for claim in self._waiting if claim.source in unreadable)
         sources = [source for source in ledger.sources if ends.get(source, 0) > ledger.cut_to(source)]
         self._turn += 1
         turn = self._turn % len(sources) if sources else 0

@@ -263,7 +263,7 @@ class Completed:
     n_bytes: int = 0
     """Payload bytes that were read for it."""
     oldest_ms: int | None = None
-    """Timestamp of its oldest record, epoch milliseconds; None where it held no record."""
+    """Timestamp of its oldest record that has one, epoch milliseconds; None without."""
     prepare_s: float = 0.0
     score_s: float = 0.0
     effort: Effort = field(default_factory=Effort)

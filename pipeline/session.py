@@ -10,6 +10,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
+from pipeline.kafka.admin import DEADLINE_S
 from pipeline.kafka.defaults import DEFAULTS
 from pipeline.kafka.fault_points import armed
 from pipeline.kafka.member import ASKING_S, CLOSING_S, PATIENCE_S, GroupMember, Member
@@ -37,7 +38,8 @@ def longest_turn_s(settings: Settings) -> float:
     commit_s = _committing_s(settings)
     roster_s = 2 * request_s  # two questions about the group, or leaving it
     opening_s = 4 * connect_s + commit_s + ASKING_S  # producer, watcher, roster and consumer
-    joining_s = PATIENCE_S + roster_s + ASKING_S + commit_s
+    looking_s = 2 * DEADLINE_S  # where partitions were added: connecting, and a question at the last moment
+    joining_s = PATIENCE_S + roster_s + ASKING_S + commit_s + looking_s
     publishing_s = 3 * commit_s  # after the brake's note; the first message waits for its topic's metadata
     closing_s = 2 * CLOSING_S + roster_s
     return max(opening_s, joining_s + ASKING_S + publishing_s) + closing_s

@@ -25,7 +25,7 @@ from pipeline.errors import (
     Undecodable,
 )
 from pipeline.execution import Outcome
-from pipeline.kafka.member import Assignment
+from pipeline.kafka.member import Assignment, Ends
 from pipeline.keeper import TURN_S, Keeper
 from pipeline.link import Halted, Unread, Warm
 from pipeline.publisher import Destination, Publisher
@@ -382,6 +382,21 @@ def test_a_topic_that_was_made_anew_ends_the_session_that_knows_the_old_one(bund
         bench.members[0].ends[A] = 4
         with pytest.raises(TransientError, match="it ends at 4, and 10 is committed"):
             bench.turn_for(session, 1.0)
+
+
+def test_a_transaction_that_is_still_open_makes_no_partition_end_early(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Offsets that another tool had set to the end, behind an open transaction, ended the gate with 65."""
+    bench = Bench(bundle, end=10)
+    with bench.open() as session:
+        bench.turn(session, bench.handed)
+        bench.give(bench.handed())
+        bench.turn(session, lambda: bench.committed == 10)
+        monkeypatch.setattr(bench.members[0], "end_offsets", lambda: {A: Ends(4, 12)})
+        bench.turn_for(session, 0.3)
+        monkeypatch.setattr(bench.members[0], "end_offsets", lambda: {A: Ends(12, 12)})
+        bench.turn(session, lambda: any(claim.start == 10 for claim in bench.handed()))
 
 
 def test_where_the_group_itself_is_beyond_the_end_the_gate_stops_by_name(bundle: Bundle) -> None:

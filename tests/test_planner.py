@@ -233,6 +233,16 @@ def test_what_waited_unread_while_others_became_suspects_is_handed_out_in_its_tu
     assert ledger.cut_to(A) == ledger.cut_to(B) == 20
 
 
+def test_what_waits_of_a_partition_that_nobody_leads_goes_on_waiting_and_holds_up_no_other() -> None:
+    """Handed out again and again, it was waited for each time, and claims of other partitions behind it."""
+    ledger, planner = Ledger(1, {A: 0, B: 0}), Planner(BOUNDS)
+    (unread,) = planner.plan(ledger, {A: 1}, Mode.ENFORCE)
+    planner.hand_one_again(ledger, unread)
+    others = planner.plan(ledger, {B: 500}, Mode.ENFORCE, unreadable={A})
+    assert {claim.source for claim in others} == {B}
+    assert planner.plan(ledger, {A: 1, B: 500}, Mode.ENFORCE)[0] == unread
+
+
 def test_the_unread_rest_of_a_claim_is_handed_out_although_its_first_piece_is_still_out() -> None:
     """The rest could overtake the first piece; it then waited under a name that the ledger did not know, and
     after a failure the same offsets were handed out twice, and nothing else any more."""

@@ -45,6 +45,9 @@ _METRICS = frozenset({"metrics_num_samples", "metrics_sample_window_ms"})
 ALLOWED = frozenset.intersection(*(frozenset(c.DEFAULT_CONFIG) for c in _CLIENTS)) - _OBJECTS - _METRICS
 """The settings that every kind of client knows, and that are the user's to choose."""
 
+NO_LEADER = -1
+"""What the library has in the place of the broker that leads a partition; None where it has not heard of it."""
+
 _NOT_READY_S = 0.1
 """How long whoever asks whether a broker is ready waits for a No."""
 
@@ -100,8 +103,10 @@ class SluiceKafkaClient(KafkaNetClient):  # type: ignore[misc]  # kafka-python c
         except kafka_errors.KafkaError as error:
             logger.info("broker %s is not ready: %s", node_id, describe(error))
             # The library knows no pause after a connection that was taken and closed at once, as a proxy does
-            # whose broker is away: its sender asked, and we logged, as fast as they could.
-            time.sleep(_NOT_READY_S)
+            # whose broker is away: its sender asked, and we logged, as fast as they could. One that is only busy,
+            # with five requests under way, is not to be kept from its answers: all of them come by this thread.
+            if not self.connected(node_id):
+                time.sleep(_NOT_READY_S)
             return False
 
     def send(self, node_id: int, request: object, **kwargs: Any) -> Future:

@@ -23,7 +23,7 @@ from kafka import errors as kafka_errors
 from kafka.structs import ConsumerGroupMetadata, MemberState
 
 from pipeline.errors import Fenced
-from pipeline.kafka.client import open_client, translated
+from pipeline.kafka.client import NO_LEADER, open_client, translated
 from pipeline.kafka.offsets import CommittedOffset, group_offsets
 from pipeline.kafka.roster import Roster
 from pipeline.records import TopicPartition
@@ -41,9 +41,6 @@ _TRY_S = 2.0
 is gone as long as it may, and looks up who leads instead only once its metadata is of age: 17 s without a verdict
 when one was killed. So that is looked up before a question is put again; by default another leads after 9 s
 (`broker.session.timeout.ms`)."""
-
-_NO_LEADER = -1
-"""In the place of the broker that leads a partition; None where the client has not heard of it."""
 
 _LEARNING_S = 0.1
 """How long to wait before asking again about a partition that was added, and is not known to all clients yet."""
@@ -235,7 +232,7 @@ class Member:
                 high = _asked(self._watcher.end_offsets, list(found), until, self._watcher, led=True)
                 self._watermarks = {TopicPartition(*p): offset for p, offset in high.items()}
                 self._watermarks_at = now
-            if due and len(found) < len(partitions):
+            if due and len(self._watermarks) < len(partitions):  # of either client: they learn of it apart
                 for client in (self._consumer, self._watcher):
                     client._cluster.request_update()  # noqa: SLF001 - by the next second one may lead
         high_of = self._watermarks
@@ -429,7 +426,7 @@ def _asked(
     while True:
         left_ms = _left_ms(until)
         if led:
-            partitions = [one for one in partitions if cluster.leader_for_partition(one) != _NO_LEADER]
+            partitions = [one for one in partitions if cluster.leader_for_partition(one) != NO_LEADER]
         try:
             return ask(partitions, timeout_ms=_TRY_S * 1000 if left_ms > 2 * _TRY_S * 1000 else left_ms)
         except kafka_errors.KafkaTimeoutError:

@@ -23,12 +23,15 @@ from kafka import errors as kafka_errors
 from kafka.consumer.fetcher import ConsumerRecord
 
 from pipeline.errors import BrokerUnreachable, TransientError, Undecodable
-from pipeline.kafka.client import describe, open_client, translated
+from pipeline.kafka.client import NO_LEADER, describe, open_client, translated
 from pipeline.records import Record, TopicPartition
 
 _POLL_MS = 20
 """How long one poll waits. Claims lie below the last stable offset, so data is there; only a range that
 ends in markers waits this long, once."""
+
+_UNLED_S = 1.0
+"""How long to wait for a partition that nobody leads: claims of others wait behind this one meanwhile."""
 
 _offset = itemgetter(ConsumerRecord._fields.index("offset"))
 _key_size = itemgetter(ConsumerRecord._fields.index("serialized_key_size"))
@@ -175,12 +178,17 @@ class RangeReader:
                     return RangeRead(_records(found), before)
                 if self._position > before:
                     moved_at = time.monotonic()
-                elif time.monotonic() - moved_at > self._deadline_s:
+                elif time.monotonic() - moved_at > self._patience_s(consumer):
                     raise TransientError(f"reading {self._source}@{before}", "the broker sends nothing")
             taken, self._polled = _split(self._polled, end, max_records - len(found), max_bytes - n_bytes)
             found += taken
             n_bytes += _n_bytes(taken)
         return RangeRead(_records(found), min(self._covered, end))
+
+    def _patience_s(self, consumer: KafkaConsumer) -> float:
+        partition = kafka.TopicPartition(*self._source or ("", -1))
+        led = consumer._cluster.leader_for_partition(partition) != NO_LEADER  # noqa: SLF001 - as in `member`
+        return self._deadline_s if led else min(self._deadline_s, _UNLED_S)
 
     @property
     def _covered(self) -> int:

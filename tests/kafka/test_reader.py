@@ -13,6 +13,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 
 from pipeline.errors import TransientError, Undecodable
 from pipeline.kafka import topics
+from pipeline.kafka.client import NO_LEADER
 from pipeline.kafka.embedded import EmbeddedKafka
 from pipeline.kafka.reader import RangeRead, RangeReader
 from pipeline.records import TopicPartition
@@ -213,6 +214,18 @@ def test_waiting_for_what_does_not_come_ends_at_the_deadline(settings, fill, sou
 
     with pytest.raises(TransientError, match=r"sends nothing"):
         reader.read(source, 3, 4, **ALL)
+    reader.close()
+
+
+def test_a_partition_that_nobody_leads_is_not_waited_for(settings, fill, source, monkeypatch):
+    fill(source, numbered(3))
+    reader = RangeReader(settings)
+    reader.read(source, 0, 3, **ALL)
+    monkeypatch.setattr(reader._consumer._cluster, "leader_for_partition", lambda _: NO_LEADER)
+    began = time.monotonic()
+    with pytest.raises(TransientError, match=r"sends nothing"):
+        reader.read(source, 3, 4, **ALL)
+    assert time.monotonic() - began < 10.0, "half of what it waits for a broker"
     reader.close()
 
 
