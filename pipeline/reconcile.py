@@ -141,7 +141,9 @@ def reconcile_topics(
             reached = extent.last_stable if to_end else committed.get(source, first)
             last = max(first, min((end or {}).get(source.partition, reached), extent.last_stable))
             offset, rows = _messages(reader, settings, source, start=first, end=last)
-            held = Held(source, first, last, max(last, since.get(source, last)), offset, rows)
+            # A run that is said to end here can have said nothing later, however far the group is by now.
+            until = last if source.partition in (end or {}) else max(last, since.get(source, last))
+            held = Held(source, first, last, until, offset, rows)
             streams, audits = outputs.sightings.of(source), outputs.audits_of(source)
             total += account(held, streams, audits=audits)
             total += Report(pending=max(0, extent.last_stable - last))

@@ -152,7 +152,8 @@ def _show(settings: Settings, planned: Reset, *, dry_run: bool) -> None:
     said = "would be" if dry_run else "is now"
     console.print(f"the run number {said} {planned.run}: set gate.run: {planned.run}, then start the gates")
     console.print(f"its account: sluice reconcile --run {planned.run} {starts}")
-    console.print(f"that of the run before: sluice reconcile --run {planned.run - 1} {ends}")
+    began = " and each --start that the reset before this one printed" if planned.run > 2 else ""
+    console.print(f"that of the run before: sluice reconcile --run {planned.run - 1} {ends}{began}")
 
 
 def _table(settings: Settings, *columns: str) -> Table:
