@@ -107,7 +107,9 @@ def flow(address: link.Address, settings: Settings) -> Dataset:
         Stage,
         fn_constructor_args=(partial(score.build, settings),),
         compute=ActorPoolStrategy(
-            min_size=pool.min_replicas, max_size=pool.max_replicas, max_tasks_in_flight_per_actor=2
+            min_size=pool.min_replicas,
+            max_size=pool.max_replicas,
+            max_tasks_in_flight_per_actor=2,  # `supervisor.MAX_AHEAD` counts on it
         ),
         num_cpus=pool.cpus_per_replica,
         num_gpus=pool.gpus_per_replica or None,
@@ -143,6 +145,10 @@ def main() -> int:
     if own is not None:
         # Ray never takes it away. That of an execution that did not end well stays, to be looked at.
         shutil.rmtree(own, ignore_errors=True)
+        with suppress(OSError):
+            latest = own.with_name("session_latest")
+            if not latest.exists():  # Ray replaces no link that points nowhere, whoever starts it here next
+                latest.unlink()
     return 0
 
 
