@@ -256,3 +256,5 @@ def test_the_accounts_of_a_replay_and_of_the_run_before_close_with_what_the_rese
     assert account(reset["run"], *starts) == (True, 22)
     assert account(reset["run"] - 1, *ends) == (True, 20)
     assert account(reset["run"] - 1) == (False, 27)
+    settle(load(None, sets), run=reset["run"] - 1, change=lambda outputs: outputs[25:])  # as a zombie would
+    assert account(reset["run"] - 1, *ends) == (False, 20)
