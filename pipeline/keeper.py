@@ -8,6 +8,7 @@ and no model: the runner is a process, reached through `supervisor`.
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -116,7 +117,9 @@ class Keeper:
             try:
                 self._supervisor.tend(wanted=True, n_out=0)  # the pool warms up while the group is joined
                 while not self._run_session():
-                    pass
+                    # The library leaves sockets of connections that broke to the collector, which comes by seldom
+                    # here (see `commands.run`): some ten for each broker that was killed.
+                    gc.collect()
             finally:
                 self._supervisor.close()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -308,6 +310,24 @@ def test_a_failed_transaction_ends_the_session_and_never_the_execution(bundle: B
     assert bench.published == [("out.pass", offset) for offset in range(10)]
     assignments = [claim.assignment for claim in bench.handed()]
     assert assignments[0] < assignments[-1], "the books are new"
+
+
+def test_what_a_session_leaves_in_cycles_is_gone_before_the_next(bundle: Bundle) -> None:
+    """Sockets were left so, and the collector came by so seldom that they added up."""
+    left = threading.Event()
+    left.itself = left
+    bench = Bench(bundle, until_drained=True)
+    bench.answers = True
+    bench.producer_fails = [{"commit": AWAY}]
+    seen = weakref.ref(left)
+    del left
+    gc.disable()
+    try:
+        bench.keeper.run()
+    finally:
+        gc.enable()
+    assert len(bench.producers) == 2
+    assert seen() is None
 
 
 def test_a_gate_that_is_fenced_does_not_try_again(bundle: Bundle) -> None:
