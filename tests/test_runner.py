@@ -52,6 +52,14 @@ def test_what_crosses_is_one_row_of_bytes() -> None:
     assert items([table]) == CLAIMS[:1]
 
 
+def how_it_ends(execution: Execution) -> Outcome | None:
+    """Its outcome, once it has one, and None where it has none for two minutes."""
+    deadline = time.monotonic() + 120
+    while execution.outcome() is None and time.monotonic() < deadline:
+        execution.take(0.5)
+    return execution.outcome()
+
+
 @pytest.mark.slow
 def test_a_runner_that_finds_no_cluster_says_so_by_its_end(tmp_path: Path) -> None:
     """What answers is a server without Ray's services: it says no at once, where nobody takes Ray 41 s."""
@@ -60,10 +68,7 @@ def test_a_runner_that_finds_no_cluster_says_so_by_its_end(tmp_path: Path) -> No
     server.start()
     execution = Execution(1, Settings(bundle=str(tmp_path), ray={"address": f"127.0.0.1:{port}"}))
     try:
-        deadline = time.monotonic() + 120
-        while execution.outcome() is None and time.monotonic() < deadline:
-            execution.take(0.5)
-        assert execution.outcome() is Outcome.NO_CLUSTER
+        assert how_it_ends(execution) is Outcome.NO_CLUSTER
     finally:
         execution.close()
         server.stop(None).wait()
@@ -110,10 +115,7 @@ def test_an_execution_that_ends_well_leaves_nothing_of_ray_s_behind(
         execution = Execution(1, settings)
         try:
             execution.end()
-            deadline = time.monotonic() + 120
-            while execution.outcome() is None and time.monotonic() < deadline:
-                execution.take(0.5)
-            assert execution.outcome() is Outcome.FINISHED
+            assert how_it_ends(execution) is Outcome.FINISHED
         finally:
             execution.close()
         assert list(Path(folder).rglob("session_*")) == [], "nor a link to what was taken away"

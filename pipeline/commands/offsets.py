@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from pipeline import offsets
 from pipeline.commands.options import Config, Json, Overrides, settings_from
 from pipeline.kafka import group as groups
 from pipeline.offsets import Reset, Target
+from pipeline.records import TopicPartition
 from pipeline.settings import Settings
 
 app = typer.Typer(name="offsets", help="Where a group stands; a replay.", no_args_is_help=True)
@@ -130,12 +132,16 @@ def _report(settings: Settings, planned: Reset, *, dry_run: bool) -> dict[str, o
 
 def _starts(planned: Reset) -> list[str]:
     """What `sluice reconcile --start` has to be told of the run that begins here."""
-    return [f"{source.partition}={at}" for source, at in sorted(planned.after.items())]
+    return _places(planned.after)
 
 
 def _ends(planned: Reset) -> list[str]:
     """What `sluice reconcile --end` has to be told of the run that ends here."""
-    return [f"{source.partition}={one.at}" for source, one in sorted(planned.before.items())]
+    return _places({source: one.at for source, one in planned.before.items()})
+
+
+def _places(found: Mapping[TopicPartition, int]) -> list[str]:
+    return [f"{source.partition}={at}" for source, at in sorted(found.items())]
 
 
 def _show(settings: Settings, planned: Reset, *, dry_run: bool) -> None:

@@ -12,6 +12,7 @@ from rich.table import Table
 from pipeline import doors
 from pipeline.commands.options import Config, Json, Overrides, settings_from
 from pipeline.kafka import topics
+from pipeline.kafka.topics import Extent
 from pipeline.settings import Settings
 
 EXIT_BEHIND = 1
@@ -44,15 +45,20 @@ def status(
 
 def _partitions(settings: Settings) -> dict[str, dict[str, int]]:
     committed = topics.committed(settings.kafka, settings.gate.group, settings.topics.input)
+    extents = topics.extents(settings.kafka, settings.topics.input)
     return {
-        str(source): {
-            "committed": committed.get(source, extent.earliest),
-            "end": extent.last_stable,
-            # Never negative: one partition that was made anew would hide the lag of others.
-            "lag": max(0, extent.last_stable - committed.get(source, extent.earliest)),
-            "lag_to_high_watermark": max(0, extent.high_watermark - committed.get(source, extent.earliest)),
-        }
-        for source, extent in topics.extents(settings.kafka, settings.topics.input).items()
+        str(source): _partition(extent, committed.get(source, extent.earliest))
+        for source, extent in extents.items()
+    }
+
+
+def _partition(extent: Extent, at: int) -> dict[str, int]:
+    return {
+        "committed": at,
+        "end": extent.last_stable,
+        # Never negative: one partition that was made anew would hide the lag of others.
+        "lag": max(0, extent.last_stable - at),
+        "lag_to_high_watermark": max(0, extent.high_watermark - at),
     }
 
 
