@@ -215,6 +215,7 @@ def _done(stretches: Sequence[Stretch], job: Job, known: Known) -> Iterator[Done
     except RayError as error:
         raise _ours(error, job.folder) from error
     finally:
+        ray_data.settle()
         ray.shutdown()
         signal.signal(signal.SIGTERM, before)
 

@@ -7,6 +7,8 @@ claim and no stage. The one replacement is of an internal of Ray's, and a test f
 from __future__ import annotations
 
 import logging
+import threading
+import time
 import warnings
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -19,6 +21,11 @@ from ray.data._internal.execution import streaming_executor_state
 GATHER_S = 0.02
 """How long Ray Data's scheduler waits for company once something has come. Each block passes the scheduler three
 times, and every pass of its loop costs it 3 ms, whatever there is to do."""
+
+_ASKING = ("StreamingExecutor", "iter_threaded", "ray-data-metadata-prefetch")
+"""How the names of those threads of Ray Data begin that ask Ray for something."""
+_SETTLED_S = 30.0
+"""How long such a thread may take to end. Its flow is over: it takes as long only on a machine that stalls."""
 
 
 def adopt() -> None:
@@ -57,6 +64,18 @@ def wait(
     if ready:
         ready, rest = ray.wait(waitables, num_returns=num_returns, timeout=GATHER_S, fetch_local=fetch_local)
     return ready, rest
+
+
+def settle() -> None:
+    """Wait until no flow of this process asks Ray for anything more; to be called before `ray.shutdown`.
+
+    A flow that is left early ends in its threads only after it has ended for who reads it, and Ray ends a process
+    on the spot, with exit code 1, that asks for something while it is shut down.
+    """
+    deadline = time.monotonic() + _SETTLED_S
+    for thread in threading.enumerate():
+        if thread.name.startswith(_ASKING):
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _quiet() -> None:

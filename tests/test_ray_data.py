@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import logging
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -67,3 +70,30 @@ def test_where_nothing_came_there_is_no_second_wait(monkeypatch) -> None:
     asked = waits(monkeypatch, ([], ["a", "b"]))
     assert ray_data.wait("ab", num_returns=2, timeout=0.1, fetch_local=False) == ([], ["a", "b"])
     assert len(asked) == 1
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_flow_that_is_left_early_asks_ray_for_nothing_once_it_has_settled(ray_address: str) -> None:
+    """In a process of its own: Ray ends a process that asks it for something while it is shut down."""
+    left_early = f"""
+import json, threading, ray
+from pipeline import ray_data
+from pipeline.runner import Items, rows, start_ray
+from pipeline.settings import Settings
+
+start_ray(Settings(bundle="none", ray={{"address": {ray_address!r}}}))
+ray_data.adopt()
+of_ray = set(threading.enumerate())
+items = rows(ray.data.read_datasource(Items(lambda: iter(range(1000))), num_cpus=0, override_num_blocks=1))
+next(items)
+during = [thread.name for thread in set(threading.enumerate()) - of_ray]
+items.close()
+ray_data.settle()
+print(json.dumps([during, [thread.name for thread in set(threading.enumerate()) - of_ray]]))
+"""
+    done = subprocess.run([sys.executable, "-c", left_early], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    during, after = json.loads(done.stdout)
+    assert len([name for name in during if name.startswith(ray_data._ASKING)]) == len(ray_data._ASKING)
+    assert after == ["Prefetcher"], "it is never told to end, and asks for nothing by itself"

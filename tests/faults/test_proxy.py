@@ -39,7 +39,8 @@ class Echo:
             threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
 
     def _answer(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("rwb") as stream:
+        # Who hangs up before an answer has come resets the connection.
+        with contextlib.suppress(ConnectionError), connection, connection.makefile("rwb") as stream:
             while size := stream.read(4):
                 _, _, correlation = struct.unpack_from(">hhi", stream.read(struct.unpack(">i", size)[0]))
                 self.seen.append(correlation)
