@@ -27,6 +27,8 @@ SECRET_WORDS = ("password", "secret", "token", "oauth", "proxy")
 MASK = "********"
 BATCH_OVERHEAD_BYTES = 1024
 """A record batch of one message: its header of 61 bytes, and the record's own, with some room."""
+_INSTANCE = "^[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$"
+"""What Kafka takes for a group instance id."""
 
 
 class Section(BaseModel):
@@ -79,11 +81,11 @@ class Topics(Section):
 class Gate(Section):
     """Who this gate is, and how far it may act."""
 
-    group: str = "sluice"
+    group: str = Field(default="sluice", min_length=1)
     """Consumer group. Gates of one group share the partitions."""
-    instance: str | None = None
+    instance: str | None = Field(default=None, max_length=249, pattern=_INSTANCE)
     """Name of this gate within its group; needed when there is more than one. Names the group instance id
-    and the transactional id, so that its successor ends what it left open."""
+    and the transactional id, so that its successor ends what it left open. Letters, digits, `.`, `_`, `-`."""
     run: int = Field(default=1, ge=1)
     """Raised by a replay, see `sluice offsets reset`: repeats are judged within one run number."""
     enforce: bool = False
@@ -316,7 +318,7 @@ class Settings(BaseSettings, Sourced):
     @property
     def transactional_id(self) -> str:
         """One per gate instance, stable over restarts: a successor ends what its predecessor left open."""
-        return f"sluice-{self.gate.group}-{self.gate.instance or '0'}"
+        return f"sluice:{self.gate.group}:{self.gate.instance or ''}"  # no instance holds a colon
 
     def shown(self) -> dict[str, Any]:
         """The settings for display: JSON-able, secrets masked."""

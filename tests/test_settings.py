@@ -121,10 +121,18 @@ def test_secrets_are_masked_wherever_settings_are_shown(write: Callable[..., Pat
 
 
 def test_the_transactional_id_is_stable_and_each_instance_s_own(write: Callable[..., Path]) -> None:
-    one = load(write(), ["gate.group=g", "gate.instance=a"])
-    other = load(write(), ["gate.group=g", "gate.instance=b"])
-    assert one.transactional_id == load(write(), ["gate.group=g", "gate.instance=a"]).transactional_id
-    assert one.transactional_id != other.transactional_id
+    gates = [
+        ["gate.group=a"],
+        ["gate.group=a", "gate.instance='0'"],
+        ["gate.group=a", "gate.instance=b"],
+        ["gate.group=a", "gate.instance=b-0"],
+        ["gate.group='a:b'"],
+        ["gate.group=a-b"],
+        ["gate.group=a-b", "gate.instance='0'"],
+    ]
+    ids = [load(write(), of).transactional_id for of in gates]
+    assert ids == [load(write(), of).transactional_id for of in gates]
+    assert len(set(ids)) == len(gates)
 
 
 def test_what_the_gate_may_send_holds_any_reject_and_any_verdict(write: Callable[..., Path]) -> None:
@@ -148,6 +156,10 @@ def test_what_the_defaults_may_send_fits_into_a_topic_as_kafka_makes_it(write: C
         ({"gaet": {}}, "gaet", "no such setting"),
         ({"gate": {"gruop": "a"}}, "gate.gruop", "no such setting"),
         ({"gate": {"run": "first"}}, "gate.run", "integer"),
+        ({"gate": {"group": ""}}, "gate.group", "at least 1 character"),
+        ({"gate": {"instance": "a:b"}}, "gate.instance", "pattern"),
+        ({"gate": {"instance": ""}}, "gate.instance", "pattern"),
+        ({"gate": {"instance": ".."}}, "gate.instance", "pattern"),
         ({"gate": {"enforce": "perhaps"}}, "gate.enforce", "boolean"),
         ({"gate": {"max_prune_share": 1.5}}, "gate.max_prune_share", "less than or equal to 1"),
         ({"gate": {"max_prune_share": 0}}, "gate.max_prune_share", "greater than 0"),
