@@ -208,7 +208,9 @@ def _features(sample: Sample, encoder: Encoder) -> Logits:
         for part in (sample.people(Role.TRAIN), sample.people(Role.TEST))
     )
     model = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=1_000))
-    return model.fit(train, sample.people(Role.TRAIN).severe).decision_function(test)
+    model.fit(train, sample.people(Role.TRAIN).severe)
+    logits: Logits = model.decision_function(test)
+    return logits
 
 
 def _teacher(sample: Sample, encoder: Encoder) -> Logits:

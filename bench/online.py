@@ -29,8 +29,9 @@ import numpy as np
 import orjson
 import requests
 
-from actors.learn.catalogue import Split, generate
+from actors.learn.catalogue import generate
 from actors.learn.train import build_demo_bundle
+from actors.learn.vocabulary import Split
 from bench import machine, rig, scenarios
 from pipeline.kafka.jars import cache_folder
 

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from ray.cluster_utils import Cluster
 
-from actors.learn.catalogue import Split, generate
+from actors.learn.catalogue import generate
+from actors.learn.vocabulary import Split
 from bench import load, rig, watched
 from bench.scenarios import Bench, Figures, pool, run
 from bench.sleeping import SECONDS_PER_ROW, SLEEPING

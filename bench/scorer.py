@@ -231,7 +231,8 @@ def _repeated(pairs: Sequence[Pair]) -> list[Pair]:
 def _turn(*, way: dict[str, Any], file: str) -> dict[str, Any]:
     """One turn of one way, in this process: warm, then timed."""
     one = Contender(**way | {"bundle": Path(way["bundle"])})
-    pairs = [Pair(*pair, None, None) for pair in json.loads(Path(file).read_text())]
+    texts = json.loads(Path(file).read_text())
+    pairs = [Pair(query, document, cluster=None, segment=None) for query, document in texts]
     timed = _repeated(pairs) if one.repeated else pairs
     score = _predict(one, pairs) if one.reference else _ours(one)
     score(timed[:64])

@@ -18,7 +18,8 @@ import numpy as np
 import orjson
 from kafka import KafkaConsumer
 
-from actors.learn.catalogue import Split, generate
+from actors.learn.catalogue import generate
+from actors.learn.vocabulary import Split
 from bench import bare, load, rig
 from bench.scenarios import Bench, Figures, pool, run
 from bench.trivial import TRIVIAL

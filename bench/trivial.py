@@ -52,4 +52,4 @@ class TrivialScorer:
     def score(self, tokens: Tokens) -> Scores:
         """Five, five and ninety of a hundred."""
         actions = _ACTIONS[tokens.ids % 100]
-        return Scores(actions.astype(np.float32), 1 - actions.astype(np.float32) / 2, actions)
+        return Scores(actions.astype(np.float32), (1 - actions / 2).astype(np.float32), actions)
