@@ -26,6 +26,8 @@ from pipeline.kafka.jars import cache_folder
 
 RESULT = Path(__file__).parent / "results" / "backfill.json"
 ROWS = 2_000_000
+FEWEST_ROWS = 50_000
+"""Three parts: the rate is measured from the first to the last."""
 ROW_GROUP = 100_000
 EVERY_S = 0.5
 """Between two looks at the memory."""
@@ -105,7 +107,7 @@ def main() -> None:
     scale = arguments.scale
     bundle = arguments.bundle or build_demo_bundle(cache_folder() / "bundles")
     with tempfile.TemporaryDirectory() as folder:
-        here, n = Path(folder), int(ROWS * scale)
+        here, n = Path(folder), max(FEWEST_ROWS, int(ROWS * scale))
         write_catalogue(here / "first.parquet", n)
         write_catalogue(here / "second.parquet", n, changed=1)
         first = measured(here / "first.parquet", here / "first", bundle)
