@@ -20,14 +20,15 @@ from pipeline.arrivals import Arrivals
 from pipeline.brake import Brake
 from pipeline.bundles import pin
 from pipeline.doors import Doors
-from pipeline.errors import BeyondEnd, BrokerUnreachable, OffsetsLost, TransientError
+from pipeline.errors import BrokerUnreachable, OffsetsLost, TransientError
 from pipeline.execution import Execution, Outcome
-from pipeline.kafka.member import Assignment, Ends
+from pipeline.kafka.member import Assignment
 from pipeline.ledger import Ledger
 from pipeline.metrics import Metrics
 from pipeline.note import Note
 from pipeline.planner import Bounds, Planner
 from pipeline.publisher import Destination, Publisher
+from pipeline.reach import Reach
 from pipeline.records import Completed, Counts, Mode, Route, TopicPartition
 from pipeline.session import Session, longest_turn_s
 from pipeline.settings import Settings
@@ -92,9 +93,7 @@ class Keeper:
         self._supervisor = Supervisor(_budget(settings), start, self._metrics)
         self._assignment: Assignment | None = None
         self._ledger = Ledger(0, {})
-        self._ends: Mapping[TopicPartition, Ends] = {}
-        self._short: set[TopicPartition] = set()  # found to end before what is committed
-        self._without_leader: set[TopicPartition] = set()
+        self._reach = Reach()
         self._coming = 0
         self._looked_at = self._read_again_at = time.monotonic()
         self._ready: list[Completed] = []
@@ -197,19 +196,18 @@ class Keeper:
         full = not self._planner.has_room(self._ledger)
         if now - self._looked_at >= (LOOK_WHEN_FULL_EVERY_S if full else LOOK_EVERY_S):
             self._looked_at = now
-            self._ends = session.member.end_offsets()
-            self._check_leaders()
-            self._check_ends()
-            self._coming = self._arrivals.look(self._readable)
+            self._reach.look(session.member.end_offsets(), self._ledger.committed)
+            self._coming = self._arrivals.look(self._reach.readable)
             self._record()
         # In the middle of a rebalance it waits: what is to be lifted is read with the next assignment.
         if self._assignment is not None and not self._assignment.revoked and self._view.take_lift():
             self._lift()
         if not self._supervisor.takes_claims or now < self._read_again_at:
             return
-        ends = self._readable if self._stop_by is None else {}
+        reach = self._reach
+        ends = reach.readable if self._stop_by is None else {}
         claims = self._planner.plan(
-            self._ledger, ends, self._mode, coming=self._coming, unreadable=self._without_leader
+            self._ledger, ends, self._mode, coming=self._coming, unreadable=reach.without_leader
         )
         self._supervisor.hand(claims)
 
@@ -274,7 +272,7 @@ class Keeper:
         positions = publisher.publish(batch, assignment, note=self._note)
         self._ledger.commit(positions)
         self._brake.keep()
-        self._short.clear()
+        self._reach.commits()
         self._troubled_since = None
         self._metrics.committed(batch, time.monotonic() - began)
         for completed in batch:
@@ -282,7 +280,7 @@ class Keeper:
 
     def _tend(self) -> None:
         """Look after the execution, and hand its claims out again when it ended."""
-        wanted = self._lag() > 0 or self._ledger.in_flight() > 0
+        wanted = self._reach.behind(self._ledger.cut) > 0 or self._ledger.in_flight() > 0
         overtaken = self._planner.overtaken(self._ledger)
         outcome = self._supervisor.tend(wanted=wanted, n_out=self._ledger.n_out(), overtaken=overtaken)
         if outcome is None:
@@ -310,7 +308,7 @@ class Keeper:
         self._planner.forget()
         self._brake.forget()
         self._ready = []
-        self._ends = {}
+        self._reach.forget_ends()
         self._metrics.began_assignment(self._ledger.assignment, len(positions))
         self._record()
 
@@ -405,62 +403,20 @@ class Keeper:
             completed.lost,
         )
 
-    @property
-    def _readable(self) -> dict[TopicPartition, int]:
-        """How far each partition can be read, by the latest look."""
-        return {source: ends.last_stable for source, ends in self._ends.items()}
-
-    def _check_leaders(self) -> None:
-        without = {source for source in self._ledger.sources if source not in self._ends}
-        for source in sorted(without - self._without_leader):
-            logger.warning(
-                "%s@%d: the partition has no leader; the others go on, and it does as soon as one leads",
-                source,
-                self._ledger.committed_to(source),
-            )
-        self._without_leader = without
-
-    def _check_ends(self) -> None:
-        """A partition that ends before what is committed was made anew, restored or truncated.
-
-        It would be passed over in silence until it is as long as it was. The group forgets the offsets of a topic
-        that was deleted, so the next session asks it where to go on; where that is beyond the end, too, the gate
-        stops.
-        """
-        for source, ends in self._ends.items():
-            # Not what can be read: another tool may have set the offset beyond a transaction that is still open.
-            at, end = self._ledger.committed_to(source), ends.high_watermark
-            if end >= at:
-                self._short.discard(source)
-                continue
-            if source in self._short:
-                raise BeyondEnd(*source, at, end)
-            self._short.add(source)
-            raise TransientError(f"looking at {source}", f"it ends at {end}, and {at} is committed")
-
-    def _lag(self) -> int:
-        """Offsets that can be read and are not cut yet."""
-        ledger = self._ledger
-        return sum(
-            max(0, self._ends[source].last_stable - ledger.cut_to(source))
-            for source in ledger.sources
-            if source in self._ends
-        )
-
     def _done(self) -> bool:
         if self._stop_by is not None:
             return self._ledger.in_flight() == 0 or time.monotonic() > self._stop_by
         settled = self._assignment is not None and not self._assignment.revoked
         # Where nothing is owned there is nothing to look at: the rest is for the others of the group.
-        looked = settled and self._ends.keys() == set(self._ledger.sources)
-        idle = self._lag() == 0 and self._ledger.in_flight() == 0
+        looked = settled and self._reach.ends.keys() == set(self._ledger.sources)
+        idle = self._reach.behind(self._ledger.cut) == 0 and self._ledger.in_flight() == 0
         return self._until_drained and looked and idle
 
     def _record(self) -> None:
         """Show where the gate stands."""
-        ledger, ends, settings = self._ledger, self._ends, self._settings
-        positions = ledger.committed
-        self._metrics.set_lag(positions, ends)
+        ledger, reach, settings = self._ledger, self._reach, self._settings
+        positions, readable = ledger.committed, reach.readable
+        self._metrics.set_lag(positions, reach.ends)
         self._metrics.set_in_flight(ledger.in_flight())
         self._metrics.set_mode(self._mode, self._brake.share)
         self._view.show(
@@ -479,14 +435,9 @@ class Keeper:
                 "records": self._totals.records,
                 "counts": self._totals._asdict(),
                 "prune_share": self._brake.share,
-                "lag": sum(
-                    max(0, ends[one].last_stable - at) for one, at in positions.items() if one in ends
-                ),
+                "lag": reach.behind(positions),
                 "partitions": {
-                    str(source): {
-                        "committed": at,
-                        "end": ends[source].last_stable if source in ends else None,
-                    }
+                    str(source): {"committed": at, "end": readable.get(source)}
                     for source, at in positions.items()
                 },
             }

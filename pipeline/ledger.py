@@ -63,6 +63,11 @@ class Ledger:
         """The next offset that no transaction has committed, of each partition, in order."""
         return {source: self.committed_to(source) for source in self.sources}
 
+    @property
+    def cut(self) -> dict[TopicPartition, int]:
+        """The offset that the next claim starts at, of each partition, in order."""
+        return {source: self.cut_to(source) for source in self.sources}
+
     def in_flight(self, source: TopicPartition | None = None) -> int:
         """Claims handed out and not yet committed: of one partition, or of all."""
         lanes = self._lanes.values() if source is None else [self._lanes[source]]
