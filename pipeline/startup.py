@@ -39,10 +39,10 @@ def destinations(settings: Settings) -> dict[Route, Destination]:
         if counts[topic] is None:
             problem = f"there is no topic {topic!r}; create them all with: sluice topics create"
             raise settings.refuse(f"topics.{name}", problem)
-    found = {route: Destination(topic, counts[topic] or 0) for route, topic in outputs.items()}
+    found = _by_route(outputs, counts)
     _enough_partitions(settings, found, counts[settings.topics.input] or 0)
     _large_enough(settings, outputs)
-    return {Route(route): destination for route, destination in found.items()}
+    return found
 
 
 def places(settings: Settings) -> dict[Route, Destination]:
@@ -60,11 +60,14 @@ def places(settings: Settings) -> dict[Route, Destination]:
         TransientError: Another error of the broker's.
     """
     outputs = settings.topics.outputs
-    counts = topics.partition_counts(settings.kafka, outputs.values())
+    return _by_route(outputs, topics.partition_counts(settings.kafka, outputs.values()))
+
+
+def _by_route(outputs: Mapping[str, str], counts: Mapping[str, int | None]) -> dict[Route, Destination]:
     return {Route(route): Destination(topic, n) for route, topic in outputs.items() if (n := counts[topic])}
 
 
-def _enough_partitions(settings: Settings, found: dict[str, Destination], n_input: int) -> None:
+def _enough_partitions(settings: Settings, found: Mapping[Route, Destination], n_input: int) -> None:
     for route, destination in found.items():
         if not settings.topics.fold_partitions and destination.n_partitions < n_input:
             problem = (
