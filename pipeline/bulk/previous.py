@@ -63,7 +63,7 @@ def read_previous(address: str | None, bundle: Bundle, settings: Settings) -> Pr
     for name in store.names(write.VERDICTS):
         try:
             of_file = _verdicts(name, store.get(name) or b"")
-        except (pa.ArrowException, KeyError) as error:
+        except (pa.ArrowException, OSError, KeyError) as error:
             problem = f"its {name} is damaged: {error}; leave out --previous"
             raise BackfillRefused(address, problem) from error
         pairs += of_file[0]

@@ -112,6 +112,9 @@ def look(store: Store, run: Mapping[str, Any], *, resume: bool) -> bool:
             problem = f"holds {others[0]} and no run of a backfill; name an empty folder or a new one"
             raise BackfillRefused(store.address, problem)
         return False
+    if found.get("schema") != SCHEMA:  # then its fields may hold anything
+        problem = f"holds a {RUN} that is not of such a run; name an empty folder or a new one"
+        raise BackfillRefused(store.address, problem)
     differing = _differences(found, json.loads(_written(run)))
     if differing:
         raise BackfillRefused(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +20,7 @@ from actors.difference import Differing, differences
 from actors.learn.bootstrap import Estimate
 from actors.learn.evaluate import TITLES
 from actors.manifest import SCHEMA_VERSION, Manifest
+from actors.pairs import Part
 from actors.serving import Engine, InstructionSet, Precision, Serving, widest_here
 from pipeline.bundles import local_bundle
 from pipeline.commands.options import (
@@ -253,6 +254,8 @@ def _facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
         "rubric",
         ", ".join(f"{level} (severe)" if level in rubric.severe else level for level in rubric.levels),
     )
+    yield "fields of a query", _made_of(manifest.template.query)
+    yield "fields of a document", _made_of(manifest.template.document)
     yield "computed as", str(manifest.serving)
     yield from _beside_parent(manifest.metrics.get("against_parent", {}))
     yield "longest pair", f"{manifest.max_tokens} tokens"
@@ -264,6 +267,11 @@ def _facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
         yield "label file", f"{name} {digest}"
     yield "code", manifest.code or "not known"
     yield "files", ", ".join(manifest.files)
+
+
+def _made_of(parts: Sequence[Part]) -> str:
+    """The fields that make up a text, each with what is written before it."""
+    return ", ".join(f"{part.label!r} {part.field}" if part.label else part.field for part in parts)
 
 
 def _beside_parent(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

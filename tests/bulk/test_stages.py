@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import orjson
+import pyarrow.parquet as pq
 import pytest
 
 from actors.bundle import Bundle
@@ -194,9 +195,28 @@ def test_a_folder_whose_files_are_damaged_is_refused(
             Backfill(source, out, bundle).work(resume=name == run.RUN)
 
 
+@pytest.mark.parametrize("foreign", [b'{"input": "s3://a"}', b'{"schema": 9, "input": [{"path": "a"}]}'])
+def test_a_folder_of_another_program_is_refused(
+    source: Path, bundle: Bundle, tmp_path: Path, foreign: bytes
+) -> None:
+    """Its `run.json` was compared field by field, and ended the command with a TypeError or a KeyError."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / run.RUN).write_bytes(foreign)
+    with pytest.raises(BackfillRefused, match=r"run\.json that is not of such a run; name an empty folder"):
+        Backfill(source, tmp_path / "out", bundle).work(resume=True)
+
+
 def test_a_run_that_is_damaged_lends_no_scores(source: Path, bundle: Bundle, tmp_path: Path) -> None:
+    """Damage within a page of Parquet ended the command with an OSError."""
     first = tmp_path / "first"
     Backfill(source, first, bundle).work()
+    review = min(first.glob("verdicts/action=review/*"))
+    sound = review.read_bytes()
+    at = pq.read_metadata(review).row_group(0).column(1).data_page_offset  # of the scores
+    review.write_bytes(sound[:at] + bytes(20) + sound[at + 20 :])
+    with pytest.raises(BackfillRefused, match=r"its verdicts/action=review/.* is damaged"):
+        Backfill(source, tmp_path / "out", bundle, previous=first)
+    review.write_bytes(sound)
     for name in ("verdicts/action=pass/part-000000.parquet", run.MANIFEST):
         (first / name).write_bytes(b"PAR1")
         with pytest.raises(BackfillRefused, match=f"its {name} is damaged"):

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from actors.bundle import Bundle, write_child
 from actors.errors import BundleProblem, DigestMismatch
 from actors.manifest import RoleCount
+from actors.pairs import PairTemplate, Part
 from actors.policy import Guarantee, Policy
 from pipeline.commands.bundle import app
 from tests.fakes import stand_in_bundle
@@ -48,6 +49,7 @@ def child(bundle, tmp_path):
         roles={"test": RoleCount(1200, 300, 40)},
         metrics=METRICS,
         name="[red]child",
+        template=PairTemplate(document=(Part("title"), Part("brand", "[b]Brand: "))),
     )
     return write_child(tmp_path / "child", bundle, manifest)
 
@@ -91,6 +93,7 @@ def test_a_bundle_is_shown_to_people(bundle, child):
         "from logit 2.5000, which is relevance 0.076",
         "400 labelled clusters",
         "fine, severe (severe)",
+        "title, '[b]Brand: ' brand",
         "1,200",
         "0.810 [~0.750, ~0.860]",
         "Brier score",

@@ -25,13 +25,23 @@ def settings_for(bundle: Bundle, **sections: dict[str, object]) -> ServeSettings
 
 
 class SleepingScorer(ArithmeticScorer):
-    """Takes as long as a device that does `PAIRS_PER_S`, and no processor."""
+    """Takes as long as a device that does `PAIRS_PER_S`, and no processor.
 
-    PAIRS_PER_S = 1000.0
+    What it did is kept on the class, as the door makes the scorer: the time of a machine that stands still now and
+    then says little, and the pairs that were scored meanwhile do.
+    """
+
+    PAIRS_PER_S = 200.0
+    n_scored = 0
+    busy_s = 0.0
 
     def score(self, tokens: Tokens) -> Scores:
+        began = time.monotonic()
         time.sleep(len(tokens) / self.PAIRS_PER_S)
-        return super().score(tokens)
+        scores = super().score(tokens)
+        SleepingScorer.n_scored += len(tokens)
+        SleepingScorer.busy_s += time.monotonic() - began
+        return scores
 
 
 class LocalJudge:
