@@ -12,6 +12,7 @@ import posixpath
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Self
 
@@ -150,7 +151,10 @@ def build(settings: Settings, folder: str, context: VerdictContext, topic: str |
 
 
 def marks(store: Store) -> list[Done]:
-    """The parts of a run that are done; what others left half written is removed, and so are damaged marks.
+    """The parts of a run that are done. What others left half written is removed.
+
+    So are marks that are damaged, or stand for files that are not there: the writer of who was killed may live on
+    for moments, and set one after its files were removed.
 
     Args:
         store: The folder, held.
@@ -163,15 +167,26 @@ def marks(store: Store) -> list[Done]:
     """
     store.sweep()
     done: dict[str, Done] = {}
-    for name in store.names(PARTS):
-        try:
-            done[_part_of(name)] = Done.from_json(store.get(name) or b"")
-        except (ValueError, TypeError):
-            store.remove(name)
-    for name in [*store.names(VERDICTS), *store.names(REJECTS)]:
+    marked = store.names(PARTS)
+    written = {*store.names(VERDICTS), *store.names(REJECTS)}  # after the marks: a part is marked last
+    for name in marked:
+        with suppress(ValueError, TypeError):
+            part = Done.from_json(store.get(name) or b"")
+            if written.issuperset(_files_of(part, _part_of(name))):
+                done[_part_of(name)] = part
+                continue
+        store.remove(name)
+    for name in sorted(written):
         if _part_of(name) not in done:
             store.remove(name)
     return list(done.values())
+
+
+def _files_of(part: Done, name: str) -> Iterator[str]:
+    """What a mark stands for."""
+    yield from (verdicts_of(Action(action), name) for action, n in part.actions.items() if n)
+    if part.reasons:
+        yield rejects_of(name)
 
 
 def _part_of(name: str) -> str:

@@ -80,3 +80,14 @@ def test_without_the_broker_there_is_no_mark(tmp_path: Path) -> None:
         list(Write(store, CONTEXT, Topic(store, away=True))(scored()))
     assert marks(store) == []
     assert store.names() == [], "what has no mark is removed before it is done again"
+
+
+@pytest.mark.parametrize("lost", ["verdicts/action=prune", "verdicts/action=pass", "rejects"])
+def test_a_mark_whose_files_are_not_there_is_none(tmp_path: Path, lost: str) -> None:
+    """A successor removed what had no mark yet, then the writer of who was killed set one. Was it killed
+    as well, the next one took the part for done: its rows were lost, and the manifest added up."""
+    store = Store(str(tmp_path))
+    list(Write(store, CONTEXT)(scored()))
+    store.remove(f"{lost}/part-000001.parquet")
+    assert marks(store) == []
+    assert store.names() == []
