@@ -2,7 +2,8 @@
 
 On this machine the folder is locked, and the lock ends with its process however that ends. A store has no locks:
 there a note is left and renewed, and who finds a fresh one stays away; two who begin in the same second may both
-see their note overwritten, and then one of them goes.
+see their note overwritten, and then one of them goes. Clocks may differ: a note that is not fresh is watched for a
+while, because whoever lives renews it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ LOCK = ".lock"
 RENEW_S = 10.0
 STALE_S = 60.0
 """A note that was not renewed for so long is of a backfill that was killed."""
+WATCH_S = 25.0
+"""How long one that is not fresh is watched: who lives has renewed it twice by then."""
 SETTLE_S = 1.0
 """How long the note of another who began at the same time may be on its way."""
 
@@ -58,6 +61,9 @@ def _locked(folder: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise BackfillRefused(str(folder), "another backfill is writing there; wait for it") from error
+        except OSError as error:
+            problem = f"cannot be locked: {error.strerror}; name a folder in another file system"
+            raise BackfillRefused(str(folder), problem) from error
         yield
     finally:
         os.close(descriptor)
@@ -78,7 +84,8 @@ def _noted(store: Store) -> Iterator[None]:
     finally:
         ended.set()
         renewing.join()
-        store.remove(LOCK)
+        with suppress(TransientError):  # it grows stale, and hides neither what was done nor why it ended
+            store.remove(LOCK)
 
 
 def _renew(store: Store, mine: str, ended: threading.Event) -> None:
@@ -92,14 +99,30 @@ def _note(store: Store, mine: str) -> None:
 
 
 def _refuse_another(store: Store, mine: str) -> None:
-    content = store.get(LOCK)
-    if content is None:
+    said = _said(store)
+    if said is None or said[0] == mine:
         return
-    said = json.loads(content)
-    age_s = time.time() - said["at"]
-    if said["holder"] != mine and age_s < STALE_S:
+    age_s = time.time() - said[1]
+    if 0.0 <= age_s < STALE_S:
         problem = (
-            f"another backfill ({said['holder']}) wrote there {age_s:.0f} s ago; wait for it, or, if it "
+            f"another backfill ({said[0]}) wrote there {age_s:.0f} s ago; wait for it, or, if it "
             f"was killed, try again in {STALE_S - age_s:.0f} s"
         )
         raise BackfillRefused(store.address, problem)
+    time.sleep(WATCH_S)
+    if _said(store) not in {said, None}:
+        problem = f"another backfill ({said[0]}) is writing there, by another clock than ours; wait for it"
+        raise BackfillRefused(store.address, problem)
+
+
+def _said(store: Store) -> tuple[str, float] | None:
+    """Who holds the folder, and since when it was last heard of; None where there is no note."""
+    content = store.get(LOCK)
+    if content is None:
+        return None
+    try:
+        said = json.loads(content)
+        return str(said["holder"]), float(said["at"])
+    except (ValueError, TypeError, KeyError) as error:
+        problem = f"its {LOCK} is damaged; remove it, if no backfill is writing there"
+        raise BackfillRefused(store.address, problem) from error

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from pipeline.bulk import tenure
 from pipeline.bulk.store import Store
 from pipeline.bulk.tenure import LOCK, held
-from pipeline.errors import BackfillRefused
+from pipeline.errors import BackfillRefused, TransientError
 
 HOLD = """
 import sys, time
@@ -29,6 +32,7 @@ with held(Store(sys.argv[1])):
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tenure, "SETTLE_S", 0.05)
     monkeypatch.setattr(tenure, "RENEW_S", 0.05)
+    monkeypatch.setattr(tenure, "WATCH_S", 0.5)
 
 
 def test_a_folder_is_held_until_its_holder_ends_however_that_is(tmp_path: Path) -> None:
@@ -62,6 +66,64 @@ def test_a_note_that_nobody_renews_holds_nothing() -> None:
     store = Store("memory://stale")
     store.put(LOCK, json.dumps({"holder": "gone", "at": time.time() - 61}).encode())
     with held(store):
+        pass
+
+
+@pytest.mark.parametrize("ahead_s", [-3600, 3600])
+def test_clocks_that_differ_neither_let_two_in_nor_keep_one_out(
+    monkeypatch: pytest.MonkeyPatch, ahead_s: int
+) -> None:
+    """A clock an hour slow let a second one in; one that was fast held the folder for an hour after its end."""
+    store = Store(f"memory://clocks{ahead_s}")
+    note = json.dumps({"holder": "gone", "at": time.time() + ahead_s}).encode()
+    store.put(LOCK, note)
+    with held(store):
+        pass
+
+    def now() -> float:
+        """The holder renews in a thread, by its own clock."""
+        here = threading.current_thread() is threading.main_thread()
+        return time.time() + (ahead_s if here else 0)
+
+    with held(store):
+        monkeypatch.setattr(tenure, "time", SimpleNamespace(time=now, sleep=time.sleep))
+        with pytest.raises(BackfillRefused, match="by another clock than ours"), held(store):
+            pass
+
+
+@pytest.mark.parametrize("note", [b"", b"{}", b"[]", b"null", b'{"holder": "a", "at": "now"}'])
+def test_a_note_that_cannot_be_read_is_refused(note: bytes) -> None:
+    """It ended the command with a traceback, and so every `--resume`."""
+    store = Store("memory://damaged")
+    store.put(LOCK, note)
+    with pytest.raises(BackfillRefused, match=r"its \.lock is damaged; remove it"), held(store):
+        pass
+    assert store.get(LOCK) == note
+
+
+def test_a_note_that_cannot_be_removed_hides_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A finished run was said to have failed, and what a run had ended by was not said."""
+
+    def refuse(_: str) -> None:
+        raise TransientError("removing", "away")
+
+    store = Store("memory://kept")
+    monkeypatch.setattr(store, "remove", refuse)
+    with held(store):
+        pass
+
+
+def test_a_folder_that_cannot_be_locked_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some file systems have no locks; that ended in a traceback."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(tenure.fcntl, "flock", refuse)
+    with (
+        pytest.raises(BackfillRefused, match="cannot be locked: No locks available"),
+        held(Store(str(tmp_path))),
+    ):
         pass
 
 
