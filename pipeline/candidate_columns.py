@@ -93,11 +93,13 @@ def _texts(column: pa.Array) -> pa.Array:
         numbers = (None if one is None else number_text(one) for one in column.to_pylist())
         return pa.array(list(numbers), pa.string())
     if any(test(kind) for test in _LISTS):
+        # As bytes: what is no UTF-8 is for whoever reads the row.
+        lists = column.cast(pa.large_list(pa.large_binary())).to_pylist()
         joined = (
-            None if texts is None else ", ".join(text for text in texts if text is not None)
-            for texts in column.to_pylist()
+            None if texts is None else b", ".join(text for text in texts if text is not None)
+            for texts in lists
         )
-        return pa.array(list(joined), pa.string())
+        return pa.array(list(joined), pa.large_binary()).view(pa.large_string())
     return column.cast(pa.string())
 
 

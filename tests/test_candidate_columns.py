@@ -85,3 +85,13 @@ def test_texts_that_are_not_utf8_are_left_to_whoever_reads_the_row() -> None:
     found = decoded(candidate_columns(batch, Columns(("id",), ("q",), ("d",))))
     assert found.row == [1]
     assert [(one.row, one.reason) for one in found.problems] == [(0, "not_utf8")]
+
+
+def test_lists_with_a_text_that_is_not_utf8_are_left_to_whoever_reads_the_row() -> None:
+    """One such row in a list ended the whole backfill, and every `--resume` at the same part."""
+    bad = pa.array([b"\xff", b"fine", b"x"], pa.binary()).view(pa.string())
+    lists = pa.ListArray.from_arrays(pa.array([0, 1, 3], pa.int32()), bad)
+    batch = pa.RecordBatch.from_pydict({"id": ["a", "b"], "q": ["x", "y"], "d": lists})
+    found = decoded(candidate_columns(batch, Columns(("id",), ("q",), ("d",))))
+    assert (found.row, found.document) == ([1], [{"text": "fine, x"}])
+    assert [(one.row, one.reason) for one in found.problems] == [(0, "not_utf8")]
