@@ -21,6 +21,7 @@ from pipeline.bulk.lines import read_line
 from pipeline.bulk.parts import Part, Stretch
 from pipeline.candidate_columns import candidate_columns
 from pipeline.candidate_files import Columns, Kind, row_of
+from pipeline.candidates import Row
 from pipeline.codec.decode_arrow import Batch, decode_rows
 from pipeline.codec.decode_json import as_fields, check_id
 from pipeline.errors import DataUnusable, InputError
@@ -75,12 +76,15 @@ def decode(rows: Rows, columns: Columns, kind: Kind) -> tuple[Candidates, list[R
 
     Returns:
         The candidates, and the rows that are none; the row of either is its place in the part.
+
+    Raises:
+        DataUnusable: A line is not JSON. It was when the file was surveyed, so that the file was changed.
     """
     found = Batch([], [], [], [], [])
     if kind is Kind.PARQUET:
         decode_rows(candidate_columns(rows.content, columns), 0, found)
     else:
-        _decode_lines(rows.content, columns, found)
+        _decode_lines(rows, columns, found)
     rejected = [Rejected(0, one.row, one.reason, Stage.DECODE, one.detail) for one in found.problems]
     return Candidates([0] * len(found.row), *found[:-1]), rejected
 
@@ -132,18 +136,26 @@ def _lines(stretch: Stretch) -> Rows:
     return Rows(part, rows, np.array(at, np.int64) + part.first)
 
 
-def _decode_lines(content: pa.RecordBatch, columns: Columns, found: Batch) -> None:
-    for place, line in enumerate(content.column(LINE).to_pylist()):
+def _decode_lines(rows: Rows, columns: Columns, found: Batch) -> None:
+    for place, line in enumerate(rows.content.column(LINE).to_pylist()):
         try:
-            candidate = row_of(read_line(line, ""), columns, "")
+            candidate = _candidate(read_line(line, ""), columns)
             checked = check_id(candidate.candidate_id)
             query, document = as_fields("query", candidate.query), as_fields("document", candidate.document)
         except InputError as problem:
             found.problems.append(InputError(problem.reason, problem.detail, place))
         except DataUnusable as problem:
-            found.problems.append(InputError(Reason.WRONG_TYPE, problem.problem, place))
+            here = f"{rows.part.file}, line {rows.at[place] + 1}"
+            raise DataUnusable(here, f"{problem.problem}: it was changed") from problem
         else:
             found.row.append(place)
             found.candidate_id.append(checked)
             found.query.append(query)
             found.document.append(document)
+
+
+def _candidate(content: dict[str, object], columns: Columns) -> Row:
+    try:
+        return row_of(content, columns, "")
+    except DataUnusable as problem:
+        raise InputError(Reason.WRONG_TYPE, problem.problem) from problem

@@ -108,3 +108,14 @@ def test_a_line_that_is_no_candidate_is_a_value(tmp_path: Path) -> None:
         (5, Reason.EMPTY_ID),
         (6, Reason.EMPTY_TEXT),
     ]
+
+
+def test_a_line_that_was_cut_after_the_survey_is_no_reject(tmp_path: Path) -> None:
+    """Of a file that was replaced by one with as many bytes and lines, the halves of lines were rejected."""
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"\n".join(map(orjson.dumps, ROWS[:8])))
+    found = survey(str(path), COLUMNS, Ceilings(4, 1 << 20))
+    path.write_bytes(b" " + path.read_bytes()[1:-1] + b" ")
+    (rows,) = read(found.stretches[0], COLUMNS)
+    with pytest.raises(DataUnusable, match=r"a\.jsonl, line 1: not JSON: .*: it was changed"):
+        decode(rows, COLUMNS, Kind.JSON_LINES)
