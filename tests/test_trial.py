@@ -13,7 +13,7 @@ from tests import deadly
 from tests.test_process import ends
 
 
-def tried(*items: object, limit_s: float = 60.0, item_s: float = 20.0) -> list[object]:
+def tried(*items: object, limit_s: float = 150.0, item_s: float = 60.0) -> list[object]:
     return Trial(deadly.build, limit_s=limit_s, item_s=item_s)(items)
 
 
@@ -33,7 +33,7 @@ def test_an_item_that_ends_its_process_is_named_and_the_others_are_answered(
 
 
 def test_an_item_that_hangs_is_given_up_and_the_next_is_answered() -> None:
-    assert tried("hang", 2, item_s=0.3) == [Died("no answer within 0.3 s"), 2]
+    assert tried("hang", 2, item_s=5.0) == [Died("no answer within 5.0 s"), 2]
 
 
 def test_the_last_item_may_be_the_deadly_one() -> None:
@@ -55,8 +55,8 @@ def test_where_so_many_die_the_rest_is_not_tried(monkeypatch: pytest.MonkeyPatch
 
 def test_when_the_time_is_over_the_rest_is_not_tried() -> None:
     began = time.monotonic()
-    first, hung, last = tried(1, "hang", 3, limit_s=3.0)
-    assert time.monotonic() - began < 10
+    first, hung, last = tried(1, "hang", 3, limit_s=10.0)
+    assert time.monotonic() - began < 50
     assert first == 1
     assert "no answer" in hung.how
     assert "not tried" in last.how
@@ -88,7 +88,7 @@ def test_no_process_is_left_after_a_trial() -> None:
 def test_its_process_dies_with_who_asked_even_when_that_is_killed() -> None:
     program = (
         "from tests import deadly; from pipeline.trial import _Process; process = _Process(); "
-        "process.start(deadly.build, 20); print(process.ask('pid', 20), flush=True); process.ask('hang', 60)"
+        "process.start(deadly.build, 60); print(process.ask('pid', 60), flush=True); process.ask('hang', 60)"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as asking:
         assert asking.stdout is not None
