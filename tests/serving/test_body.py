@@ -18,8 +18,13 @@ BODY = b'{"candidates": [1, 2]}'
 
 
 def request(
-    *pieces: bytes, wait_s: float = 0.0, cut_off: bool = False, headers: Sequence[tuple[bytes, bytes]] = ()
+    *pieces: bytes,
+    wait_s: float = 0.0,
+    rest: asyncio.Event | None = None,
+    cut_off: bool = False,
+    headers: Sequence[tuple[bytes, bytes]] = (),
 ) -> Request:
+    """A request whose pieces take a while each; the last of them waits until `rest` is set."""
     coming: list[dict[str, Any]] = [
         {"type": "http.request", "body": piece, "more_body": cut_off or at + 1 < len(pieces)}
         for at, piece in enumerate(pieces)
@@ -27,6 +32,8 @@ def request(
 
     async def receive() -> dict[str, Any]:
         await asyncio.sleep(wait_s)
+        if rest is not None and len(coming) == 1:
+            await rest.wait()
         return coming.pop(0) if coming else {"type": "http.disconnect"}
 
     return Request({"type": "http", "method": "POST", "headers": headers}, receive)
@@ -78,11 +85,14 @@ def test_bodies_beyond_what_may_be_held_at_once_are_told_to_come_again() -> None
     bodies = Bodies(Requests(max_bytes=1024, max_held_bytes=1024))
 
     async def work() -> None:
-        slow = asyncio.create_task(bodies.read(request(b" " * 1000, BODY, wait_s=0.1), ScoreRequest))
-        await asyncio.sleep(0.15)  # its first piece is there
+        rest = asyncio.Event()
+        slow = asyncio.create_task(bodies.read(request(b" " * 1000, BODY, rest=rest), ScoreRequest))
+        while not bodies._held_bytes:
+            await asyncio.sleep(0.001)
         with pytest.raises(Refusal) as refused:
             await bodies.read(request(b" " * 100), ScoreRequest)
         assert (refused.value.status, refused.value.retry_after_s) == (429, 1)
+        rest.set()
         assert (await slow).candidates == [1, 2]
 
     asyncio.run(work())

@@ -41,7 +41,7 @@ def url(base_bundle: Bundle, one_thread: None) -> Iterator[str]:
 def caller(url: str) -> socket.socket:
     """A connection to the door."""
     host, _, port = url.removeprefix("http://").partition(":")
-    return socket.create_connection((host, int(port)), timeout=10)
+    return socket.create_connection((host, int(port)), timeout=60)
 
 
 def test_the_readme_s_lines_run(url: str, base_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,8 +55,8 @@ def test_the_readme_s_lines_run(url: str, base_bundle: Bundle, capsys: pytest.Ca
 def test_many_requests_go_over_one_connection(url: str) -> None:
     with requests.Session() as session:
         for _ in range(3):
-            assert session.post(f"{url}/rerank", json={"query": "q", "texts": ["a", "b"]}, timeout=10).ok
-            assert session.post(f"{url}/rerank", data=b"{", timeout=10).status_code == 400
+            assert session.post(f"{url}/rerank", json={"query": "q", "texts": ["a", "b"]}, timeout=60).ok
+            assert session.post(f"{url}/rerank", data=b"{", timeout=60).status_code == 400
 
 
 def test_a_head_without_an_end_is_refused_once_it_is_large(url: str) -> None:

@@ -272,7 +272,7 @@ def test_a_request_whose_caller_has_gone_is_given_up(bundle: Bundle) -> None:
         sent.append(message)
 
     async def ask() -> None:
-        await asyncio.wait_for(door.app(service)(scope, receive, send), 5)
+        await asyncio.wait_for(door.app(service)(scope, receive, send), 25)
         await asyncio.sleep(0)
 
     asyncio.run(ask())
