@@ -27,7 +27,7 @@ def doors(state: View) -> Iterator[Doors]:
 
 
 def ask(doors: Doors, path: str, method: str = "GET") -> tuple[int, str]:
-    connection = HTTPConnection(doors.url.removeprefix("http://"), timeout=5)
+    connection = HTTPConnection(doors.url.removeprefix("http://"), timeout=60)
     try:
         connection.request(method, path)
         answer = connection.getresponse()
@@ -74,7 +74,8 @@ def test_an_unknown_door_says_which_there_are(doors: Doors) -> None:
     assert ask(doors, "/nowhere", "POST")[0] == 404
 
 
-def test_a_client_that_says_nothing_holds_up_nobody(doors: Doors) -> None:
+def test_a_client_that_says_nothing_holds_up_nobody(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.doors._Handler.timeout", 300.0)
     address = doors.url.removeprefix("http://").split(":")
     with socket.create_connection((address[0], int(address[1])), timeout=5):
         assert ask(doors, "/healthz")[0] == 200

@@ -143,16 +143,21 @@ class Bench:
         self.keeper._supervisor.tend(wanted=True, n_out=0)
         return self._open()
 
-    def turn(self, session: Session, until: Callable[[], object], *, within_s: float = 3.0) -> None:
+    def turn(self, session: Session, until: Callable[[], object], *, within_s: float = 60.0) -> None:
         deadline = time.monotonic() + within_s
         while not until():
             assert time.monotonic() < deadline, "it never came"
             self.keeper._turn(session)
 
     def turn_for(self, session: Session, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        """So long, and a few times however slow the machine is."""
+        deadline, n_turns = time.monotonic() + seconds, 0
+        while time.monotonic() < deadline or n_turns < 5:
             self.keeper._turn(session)
+            n_turns += 1
+
+    def turn_until_it_raises(self, session: Session) -> None:
+        self.turn(session, lambda: False)
 
     def handed(self) -> list[Claim]:
         return [claim for execution in self.executions for claim in execution.handed]
@@ -401,7 +406,7 @@ def test_a_topic_that_was_made_anew_ends_the_session_that_knows_the_old_one(bund
         bench.turn(session, lambda: bench.committed == 10)
         bench.members[0].ends[A] = 4
         with pytest.raises(TransientError, match="it ends at 4, and 10 is committed"):
-            bench.turn_for(session, 1.0)
+            bench.turn_until_it_raises(session)
 
 
 def test_a_transaction_that_is_still_open_makes_no_partition_end_early(
@@ -624,7 +629,7 @@ def test_lost_offsets_stop_the_gate(bundle: Bundle) -> None:
         bench.turn(session, bench.handed)
         bench.execution.give(lost(bench.handed()[0], 4))
         with pytest.raises(OffsetsLost) as gone:
-            bench.turn_for(session, 0.2)
+            bench.turn_until_it_raises(session)
     assert (gone.value.wanted, gone.value.earliest) == (0, 4)
     assert bench.committed == 0
 
@@ -647,10 +652,10 @@ def test_an_unread_claim_is_handed_again_after_a_pause(bundle: Bundle) -> None:
         bench.turn(session, bench.handed)
         (claim,) = bench.handed()
         bench.give([claim.part(0, 4)])
+        began = time.monotonic()
         bench.execution.give(Unread(claim.part(4, 10), "the broker is away"))
-        bench.turn_for(session, 0.5)
-        assert bench.handed() == [claim], "not at once, or the replica would do nothing else"
         bench.turn(session, lambda: len(bench.handed()) == 2)
+        assert time.monotonic() - began > 0.5, "not at once, or the replica would do nothing else"
         bench.give([bench.handed()[1]])
         bench.turn(session, lambda: bench.committed == 10)
     assert bench.published == [("out.pass", offset) for offset in range(10)]
@@ -668,7 +673,7 @@ def test_what_the_gate_must_not_go_past_stops_it_unless_it_is_no_longer_its_own(
         bench.turn_for(session, 0.1)
         bench.execution.give(Halted(bench.handed()[1], problem))
         with pytest.raises(Undecodable):
-            bench.turn_for(session, 0.2)
+            bench.turn_until_it_raises(session)
 
 
 # --- executions that end
@@ -833,7 +838,7 @@ def test_stopping_waits_no_longer_than_its_grace(bundle: Bundle) -> None:
     began = time.monotonic()
     bench.keeper.run()
     stopper.join()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20
     assert bench.committed == 0
     assert bench.members[0].left is True
     assert bench.execution.closed
@@ -863,7 +868,7 @@ def test_a_gate_of_an_earlier_run_than_the_offsets_is_refused(bundle: Bundle) ->
         bench.open() as session,
         pytest.raises(SettingsError, match=r"gate\.run: is 1, and in\[0\]@0 is of run 2"),
     ):
-        bench.turn(session, lambda: False)
+        bench.turn_until_it_raises(session)
 
 
 def test_every_commit_says_of_which_run_it_is(bundle: Bundle) -> None:

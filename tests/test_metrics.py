@@ -48,7 +48,7 @@ def test_a_transaction_is_counted_by_what_it_held() -> None:
 def test_latency_runs_from_the_oldest_record_to_the_commit() -> None:
     metrics = Metrics()
     metrics.committed([completed(oldest_ms=round(time.time() * 1000) - 2000)], 0.0)
-    assert 1.9 <= series(metrics)["sluice_latency_seconds_sum",] < 10
+    assert 1.9 <= series(metrics)["sluice_latency_seconds_sum",] < 100
 
 
 def test_lag_counts_to_both_ends_and_forgets_partitions_that_went_away() -> None:

@@ -72,8 +72,8 @@ def test_in_the_middle_of_a_commit_it_ends_from_the_side(
     monkeypatch.setenv(VARIABLE, f"{Step.DURING_COMMIT}@2")
     monkeypatch.setattr("tests.fakes.RecordingTransactor.send", lambda self, *_: self.calls.append("send"))
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
-    before = threading.active_count()
+    before = set(threading.enumerate())
     commits(3)
-    while threading.active_count() > before:
-        pass
+    for thread in set(threading.enumerate()) - before:
+        thread.join(60)
     assert kills == [(os.getpid(), signal.SIGKILL)]
