@@ -23,7 +23,7 @@ from ray.exceptions import RayError, RayTaskError
 from actors.errors import ActorError
 from pipeline import ray_data
 from pipeline.bulk import prepare, run, score, write
-from pipeline.bulk.files import Survey, survey
+from pipeline.bulk.files import Survey, check_unchanged, survey
 from pipeline.bulk.known import Known
 from pipeline.bulk.parts import Ceilings, Stretch, first, without
 from pipeline.bulk.previous import read_previous
@@ -164,6 +164,7 @@ def backfill(
         pinned = settings.model_copy(update={"bundle": pin(settings.bundle, bundle.digest)})
         job = Job(pinned, columns, store.address, context, wish.topic)
         session = _work(found, done, job, before.known, on_progress=on_progress)
+        check_unchanged(found)
         told = run.manifest(identity, found, done, session, bundle=bundle, settings=settings)
         run.finish(store, told)
         return told

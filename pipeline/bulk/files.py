@@ -27,7 +27,7 @@ from pipeline.bulk.parts import Ceilings, RowGroup, Stretch
 from pipeline.bulk.store import in_one_line, refuse_password
 from pipeline.candidate_columns import check_schema
 from pipeline.candidate_files import Columns, Kind, kind_of
-from pipeline.errors import BackfillRefused, DataUnusable
+from pipeline.errors import BackfillRefused, DataUnusable, TransientError
 
 _AT_ONCE = 16
 """Files that are looked at side by side: a store answers slowly, and many."""
@@ -60,6 +60,8 @@ class Survey:
 
     files: list[InputFile]
     stretches: list[Stretch]
+    versions: list[str | None]
+    """Of each file, what its store says changes with it; JSON lines go on also where only that has changed."""
 
     @property
     def n_rows(self) -> int:
@@ -90,7 +92,28 @@ def survey(address: str, columns: Columns, ceilings: Ceilings) -> Survey:
         looked = list(pool.map(partial(look, columns=columns, ceilings=ceilings), found))
     _check_alike([one.types for one in looked], found, columns)
     stretches = itertools.chain.from_iterable(one.stretches for one in looked)
-    return Survey([one.file for one in looked], list(parts.numbered(stretches)))
+    files, versions = [one.file for one in looked], [one.version for one in looked]
+    return Survey(files, list(parts.numbered(stretches)), versions)
+
+
+def check_unchanged(found: Survey) -> None:
+    """Look at each file again, once all are read. Blocks; reads JSON lines again only where they were touched.
+
+    A file that is gone is as it was when it was read.
+
+    Args:
+        found: What was surveyed, in this process.
+
+    Raises:
+        DataUnusable: A file was changed since: some of its rows may be of the one, and some of the other.
+        TransientError: The store does not answer.
+    """
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        same = list(pool.map(_is_as_it_was, found.files, found.versions))
+    for file, is_same in zip(found.files, same, strict=True):
+        if not is_same:
+            problem = "was changed while it was read; leave it as it is, and backfill it into another folder"
+            raise DataUnusable(file.file, problem)
 
 
 def open_file(file: str) -> Any:  # noqa: ANN401 - a file of fsspec, or of this machine
@@ -105,6 +128,7 @@ class _Looked:
     stretches: list[Stretch]
     types: list[pa.DataType]
     """Of the columns that are read; none for JSON lines, where each row has its own."""
+    version: str | None
 
 
 def _find(address: str) -> list[str]:
@@ -146,6 +170,7 @@ def _kind(file: str) -> Kind:
 
 def _look_at_parquet(file: str, *, columns: Columns, ceilings: Ceilings) -> _Looked:
     try:
+        version = _version(file)
         with open_file(file) as opened:
             footer = pq.ParquetFile(opened)
             size = opened.seek(0, 2)
@@ -157,9 +182,9 @@ def _look_at_parquet(file: str, *, columns: Columns, ceilings: Ceilings) -> _Loo
         raise BackfillRefused(file, f"cannot be read as Parquet: {in_one_line(error)}") from error
     metadata = footer.metadata
     groups = [_row_group(metadata.row_group(at), set(columns.all)) for at in range(metadata.num_row_groups)]
-    looked = InputFile(file, metadata.num_rows, size, digest, "footer", _version(file))
+    looked = InputFile(file, metadata.num_rows, size, digest, "footer", version)
     types = [footer.schema_arrow.field(name).type for name in columns.all]
-    return _Looked(looked, list(parts.of_groups(file, groups, ceilings)), types)
+    return _Looked(looked, list(parts.of_groups(file, groups, ceilings)), types, version)
 
 
 def _row_group(group: Any, wanted: set[str]) -> RowGroup:  # noqa: ANN401 - pyarrow carries no types
@@ -177,6 +202,7 @@ def _footer_digest(opened: BinaryIO, size: int) -> str:
 
 def _look_at_lines(file: str, *, columns: Columns, ceilings: Ceilings) -> _Looked:
     try:
+        version = _version(file)
         with open_file(file) as opened:
             scanned = lines.scan(opened, file, columns, ceilings)
     except DataUnusable as error:
@@ -184,13 +210,31 @@ def _look_at_lines(file: str, *, columns: Columns, ceilings: Ceilings) -> _Looke
     except Exception as error:  # each store has errors of its own
         raise BackfillRefused(file, f"cannot be read: {in_one_line(error)}") from error
     looked = InputFile(file, scanned.n_rows, scanned.n_bytes, scanned.digest, "file", None)
-    return _Looked(looked, scanned.stretches, [])
+    return _Looked(looked, scanned.stretches, [], version)
 
 
 def _version(file: str) -> str | None:
     store, path = fsspec.core.url_to_fs(file)
     info = store.info(path)
     return next((str(info[name]) for name in _VERSIONS if name in info), None)
+
+
+def _is_as_it_was(file: InputFile, version: str | None) -> bool:
+    store, path = fsspec.core.url_to_fs(file.file)
+    try:
+        store.invalidate_cache()
+        if store.size(path) == file.n_bytes and _version(file.file) == version:
+            return True
+        return file.digest_of == "file" and _digest(file.file) == file.digest
+    except FileNotFoundError:
+        return True
+    except Exception as error:  # each store has errors of its own
+        raise TransientError(f"looking at {file.file} again", in_one_line(error)) from error
+
+
+def _digest(file: str) -> str:
+    with open_file(file) as opened:
+        return "sha256:" + hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _check_alike(types: Sequence[list[pa.DataType]], files: Sequence[str], columns: Columns) -> None:

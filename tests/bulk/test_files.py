@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.bulk.files import survey
+from pipeline.bulk.files import check_unchanged, survey
 from pipeline.bulk.parts import Ceilings
 from pipeline.candidate_files import Columns
-from pipeline.errors import BackfillRefused
+from pipeline.errors import BackfillRefused, DataUnusable
 
 PLAIN = Columns()
 WIDE = Ceilings(1000, 1 << 20)
@@ -160,3 +160,25 @@ def test_a_file_without_ends_of_lines_is_refused(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("pipeline.bulk.lines._LONGEST_BYTES", 100)
     monkeypatch.setattr("pipeline.bulk.lines._CHUNK_BYTES", 64)
     assert "no end of line within 100 bytes" in refusal(lines(tmp_path / "a.jsonl", b"x" * 1000))
+
+
+@pytest.mark.parametrize("write", [parquet, lambda path, **row: lines(path, {**ROW, **row})])
+def test_a_file_that_is_replaced_while_it_is_read_is_noticed_at_the_end(tmp_path: Path, write) -> None:
+    """One with as many rows gave verdicts of both, under the digest of the first."""
+    path = tmp_path / ("a.parquet" if write is parquet else "a.jsonl")
+    write(path, document="d")
+    found = survey(str(tmp_path), PLAIN, WIDE)
+    check_unchanged(found)
+    write(path, document="e")
+    os.utime(path, ns=(1, 1))  # within the clock's grain
+    with pytest.raises(DataUnusable, match=f"{path.name}: was changed while it was read"):
+        check_unchanged(found)
+    path.unlink()
+    check_unchanged(found)
+
+
+def test_lines_that_were_only_touched_are_what_they_were(tmp_path: Path) -> None:
+    path = lines(tmp_path / "a.jsonl", ROW)
+    found = survey(str(path), PLAIN, WIDE)
+    os.utime(path, ns=(1, 1))
+    check_unchanged(found)
