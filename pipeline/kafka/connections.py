@@ -47,7 +47,7 @@ class Connections(KafkaConnectionManager):  # type: ignore[misc]  # kafka-python
     def __init__(self, net: NetworkSelector, **configs: Any) -> None:
         super().__init__(net, **configs)
         self.trouble = ""
-        """Why the latest connection failed; empty if none has."""
+        """Why the latest connection failed that was not just out of time, if one was not; empty if none failed."""
         self._watched: dict[object, KafkaConnection] = {}
         self._refusals: dict[object, BaseException] = {}
         self._transports: weakref.WeakSet[KafkaTCPTransport] = weakref.WeakSet()
@@ -117,7 +117,8 @@ class Connections(KafkaConnectionManager):  # type: ignore[misc]  # kafka-python
                 logger.warning("broker %s does not let us connect, and is asked again: %s", node_id, why)
         elif _hung_up(error, connection):
             why = f"the connection was closed at once; {self._suspicion}"
-        self.trouble = why
+        if not (self.trouble and _out_of_time(error)):
+            self.trouble = why
 
     async def _build_transport(self, node: Any, timeout_at: float | None = None) -> KafkaTCPTransport:  # noqa: ANN401
         """Connect, and agree on TLS; as the library does it, but closed when that fails."""
@@ -181,6 +182,12 @@ def _is_final(error: BaseException, connection: KafkaConnection) -> bool:
         return not connection.init_future.succeeded()
     tls = _tls_error(error)
     return isinstance(error, _FINAL) or (tls is not None and not isinstance(tls, _CUT_OFF))
+
+
+def _out_of_time(error: BaseException) -> bool:
+    """Whether the connection was given up: the last one of a bootstrap may be, as soon as it is begun."""
+    kinds = (kafka_errors.KafkaTimeoutError, kafka_errors.RequestTimedOutError)
+    return isinstance(error, kinds) or isinstance(error.__cause__, kinds)
 
 
 def _hung_up(error: BaseException, connection: KafkaConnection) -> bool:

@@ -7,6 +7,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from kafka.net.selector import NetworkSelector
 from pipeline.errors import BrokerUnreachable
 from pipeline.kafka.client import open_client
 from pipeline.kafka.connections import Connections
+from tests.threads import none_is_left_but
 
 
 @pytest.fixture
@@ -63,14 +65,24 @@ def test_what_ended_a_connection_is_told_in_words(connections, error, words):
     assert connections.explained(error) == words
 
 
+def test_a_connection_that_the_deadline_cut_off_does_not_hide_why_those_before_it_failed(connections):
+    """The last try is under way when the time is over, and on a slow machine that was all that was told."""
+    failed = kafka_errors.KafkaConnectionError("111 ECONNREFUSED")
+    handshake = kafka_errors.KafkaConnectionError("the TLS handshake failed")
+    handshake.__cause__ = kafka_errors.KafkaTimeoutError()
+    for error in (failed, kafka_errors.RequestTimedOutError("after 40 ms"), handshake):
+        connections._note("bootstrap-0", SimpleNamespace(parser=None), error)
+    assert connections.trouble == "KafkaConnectionError: 111 ECONNREFUSED"
+
+
 @pytest.mark.parametrize("kafka", [{"security_protocol": "SSL"}, {}], ids=["tls", "plain"])
 def test_a_port_that_never_answers_is_given_up(silent: str, kafka: dict[str, Any]):
     """The library waited for the end of a TLS handshake for ever."""
-    began, threads = time.monotonic(), threading.active_count()
-    with pytest.raises(BrokerUnreachable, match=r"within 0\.5 s \(.*(TLS handshake failed|timed out)"):
-        open_client(KafkaAdminClient, {"bootstrap_servers": silent, "bootstrap_timeout_ms": 500, **kafka})
-    assert time.monotonic() - began < 5
-    assert threading.active_count() == threads
+    began, threads = time.monotonic(), threading.enumerate()
+    with pytest.raises(BrokerUnreachable, match=r"within 2 s \(.*(TLS handshake failed|timed out)"):
+        open_client(KafkaAdminClient, {"bootstrap_servers": silent, "bootstrap_timeout_ms": 2000, **kafka})
+    assert time.monotonic() - began < 60
+    assert none_is_left_but(threads)
 
 
 @pytest.mark.parametrize("kafka", [{"security_protocol": "SSL"}, {}], ids=["tls", "plain"])
@@ -91,7 +103,7 @@ def test_a_port_that_hangs_up_is_suspected_of_another_protocol(kafka: dict[str, 
         try:
             with pytest.raises(BrokerUnreachable, match=f"is {protocol} the kafka.security_protocol of that"):
                 open_client(
-                    KafkaAdminClient, {"bootstrap_servers": address, "bootstrap_timeout_ms": 500, **kafka}
+                    KafkaAdminClient, {"bootstrap_servers": address, "bootstrap_timeout_ms": 2000, **kafka}
                 )
         finally:
             server.shutdown(socket.SHUT_RDWR)
@@ -99,6 +111,6 @@ def test_a_port_that_hangs_up_is_suspected_of_another_protocol(kafka: dict[str, 
 
 
 def test_a_broker_that_is_not_there_is_suspected_of_nothing():
-    nowhere = {"bootstrap_servers": "127.0.0.1:1", "bootstrap_timeout_ms": 300}
+    nowhere = {"bootstrap_servers": "127.0.0.1:1", "bootstrap_timeout_ms": 2000}
     with pytest.raises(BrokerUnreachable, match=r"\(KafkaConnectionError: \d+ ECONNREFUSED\)"):
         open_client(KafkaAdminClient, nowhere)
