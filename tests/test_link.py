@@ -11,6 +11,7 @@ import pytest
 from pipeline.errors import OffsetsLost
 from pipeline.link import Address, Halted, Link, Role, Unread, Warm, claims
 from pipeline.records import Claim, Mode, TopicPartition
+from tests.threads import none_is_left_but
 
 CLAIMS = [Claim(TopicPartition("in", 0), n, n + 1, 1, Mode.ENFORCE) for n in range(1000)]
 
@@ -84,10 +85,7 @@ def test_closing_leaves_no_thread_behind() -> None:
     link = Link()
     link.close()
     link.close()
-    deadline = time.monotonic() + 60
-    while set(threading.enumerate()) - before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not set(threading.enumerate()) - before
+    assert none_is_left_but(before)
 
 
 def test_a_runner_that_stands_still_in_the_middle_of_a_frame_holds_up_nobody() -> None:
@@ -122,10 +120,7 @@ def test_closing_wakes_the_threads_of_a_runner_that_says_nothing() -> None:
     with link.address.connect(Role.RESULTS), link.address.connect(Role.CLAIMS):
         link.take(0.1)
         link.close()
-        deadline = time.monotonic() + 60
-        while set(threading.enumerate()) - before and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert not set(threading.enumerate()) - before
+        assert none_is_left_but(before)
 
 
 def test_a_frame_that_cannot_be_read_ends_the_link_and_the_runner_notices() -> None:

@@ -22,6 +22,7 @@ from pipeline.errors import BrokerRefused, BrokerUnreachable, SettingsError, Tra
 from pipeline.kafka import client
 from pipeline.kafka.client import SluiceKafkaClient, connection, open_client, translated
 from pipeline.kafka.defaults import DEFAULTS
+from tests.threads import none_is_left_but
 
 NOWHERE: dict[str, Any] = {"bootstrap_servers": "127.0.0.1:1", "bootstrap_timeout_ms": 300}
 
@@ -104,12 +105,12 @@ def test_the_librarys_errors_become_ours(raised, ours):
 
 
 def test_an_address_where_nobody_answers_is_named_and_nothing_is_left_running():
-    before = threading.active_count()
+    before = threading.enumerate()
 
     with pytest.raises(BrokerUnreachable, match=r"127\.0\.0\.1:1 within 0\.3 s"):
         open_client(KafkaConsumer, NOWHERE, group_id=None)
 
-    assert threading.active_count() == before
+    assert none_is_left_but(before)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ def test_a_node_that_is_not_ready_is_an_answer():
             KafkaNetClient.await_ready(network, node, timeout_ms=200)
         begun = time.monotonic()
         assert network.await_ready(node, timeout_ms=200) is False
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 20, "less than the library's own patience"
     network.close()
 
 
@@ -165,11 +166,11 @@ def test_a_proxy_whose_broker_is_away_is_not_asked_as_fast_as_can_be():
         threading.Thread(target=take, daemon=True).start()
         network = SluiceKafkaClient(bootstrap_servers=f"127.0.0.1:{proxy.getsockname()[1]}")
         [bootstrap] = network.cluster.bootstrap_brokers()
-        until = time.monotonic() + 0.5
-        while time.monotonic() < until:
+        began = time.monotonic()
+        while time.monotonic() < began + 0.5 or not taken:
             assert not network.await_ready(bootstrap.node_id, timeout_ms=200)
         network.close()
-        assert 1 <= len(taken) <= 10
+        assert len(taken) <= 20 * (time.monotonic() - began)
 
 
 @pytest.mark.parametrize(
