@@ -97,4 +97,4 @@ def _transaction(settings: Settings) -> Iterator[KafkaProducer]:
         yield producer
         producer.commit_transaction()
     finally:
-        producer.close(timeout=5)
+        producer.close(timeout=60)

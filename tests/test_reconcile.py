@@ -130,8 +130,8 @@ def test_a_message_that_the_gate_did_not_write_is_unexpected(settings):
     producer = KafkaProducer(**settings.kafka)
     producer.send(settings.topics.prune, b"hello", partition=1)
     producer.send(settings.topics.reject, b"hello", partition=0)
-    producer.flush(timeout=10)
-    producer.close(timeout=5)
+    producer.flush(timeout=60)
+    producer.close(timeout=60)
     report = reconcile_topics(settings)
     assert report.unexpected == 2
     assert f"unexpected: {settings.topics.prune}[1]@" in report.examples[0]
@@ -201,8 +201,8 @@ def undecodable(kafka, topic) -> Settings:
     value = orjson.dumps({"candidate_id": "a", "query": "boots", "document": "Boot"})
     for headers in ([], [(NotText("h"), b"")], []):
         producer.send(settings.topics.input, value, headers=headers, partition=0)
-        producer.flush(timeout=10)
-    producer.close(timeout=5)
+        producer.flush(timeout=60)
+    producer.close(timeout=60)
     return settings
 
 
@@ -226,8 +226,8 @@ def test_a_candidate_as_a_person_would_write_it_closes(kafka, topic):
     for name in "abc":
         value = {"candidate_id": name, "query": "boots", "document": "Boot"}
         producer.send(settings.topics.input, orjson.dumps(value))
-    producer.flush(timeout=10)
-    producer.close(timeout=5)
+    producer.flush(timeout=60)
+    producer.close(timeout=60)
     settle(settings)
     report = reconcile_topics(settings)
     assert report.closed

@@ -27,7 +27,7 @@ def plain_producer(kafka: EmbeddedKafka) -> Iterator[KafkaProducer]:
     """An ordinary producer of the shared broker, not ours."""
     producer = KafkaProducer(bootstrap_servers=kafka.bootstrap_servers, linger_ms=5)
     yield producer
-    producer.close(timeout=5)
+    producer.close(timeout=60)
 
 
 @pytest.fixture
@@ -37,6 +37,6 @@ def fill(plain_producer: KafkaProducer) -> Callable[..., None]:
     def write(source: TopicPartition, values: Sequence[bytes | None], headers: Headers = ()) -> None:
         for value in values:
             plain_producer.send(source.topic, value, b"key", list(headers), source.partition)
-        plain_producer.flush(timeout=20)
+        plain_producer.flush(timeout=60)
 
     return write

@@ -35,13 +35,13 @@ def producing(settings):
 
     yield open_one
     for producer in opened:
-        producer.close(timeout=1)
+        producer.close(timeout=60)
 
 
 def read(settings, target, n):
     source = KafkaTopicPartition(*target)
     with KafkaConsumer(
-        **settings, isolation_level="read_committed", auto_offset_reset="earliest", consumer_timeout_ms=10_000
+        **settings, isolation_level="read_committed", auto_offset_reset="earliest", consumer_timeout_ms=60_000
     ) as reader:
         reader.assign([source])
         return list(itertools.islice(reader, n))
@@ -60,7 +60,7 @@ def test_a_reader_finds_every_message_as_it_was(settings, topic, producing, comp
         for start in range(0, 300, 100)
         for one in encode_batches(outputs[start : start + 100])
     ]
-    producer.flush(timeout=10)
+    producer.flush(timeout=60)
     assert [future.get(timeout=1).offset for future in futures] == [0, 100, 200]
     producer.commit_transaction()
 
@@ -75,7 +75,7 @@ def test_the_sequence_goes_on_over_batches_and_transactions(settings, topic, pro
     target, producer = TopicPartition(topic(), 0), producing()
     for n in (3, 1, 5):
         future = enqueue(producer, target, batch(*[b"%d" % n] * n), time_ms=TIME_MS)
-        producer.flush(timeout=10)
+        producer.flush(timeout=60)
         future.get(timeout=1)
         producer.commit_transaction()
         producer.begin_transaction()
@@ -85,7 +85,7 @@ def test_the_sequence_goes_on_over_batches_and_transactions(settings, topic, pro
 def test_a_batch_that_the_broker_finds_too_large_fails_and_is_never_sent_in_halves(topic, producing):
     target, producer = TopicPartition(topic(**{"max.message.bytes": "1000"}), 0), producing()
     future = enqueue(producer, target, batch(bytes(600), bytes(600)), time_ms=TIME_MS)
-    producer.flush(timeout=10)
+    producer.flush(timeout=60)
     with pytest.raises(kafka_errors.MessageSizeTooLargeError):
         future.get(timeout=5)
 
@@ -121,8 +121,8 @@ def test_deliveries_are_over_when_all_have_arrived():
     assert deliveries.failures() == [(TARGET, None)]
     futures[1].success(2)
     begun = time.monotonic()
-    deliveries.wait(5)
-    assert time.monotonic() - begun < 1
+    deliveries.wait(60)
+    assert time.monotonic() - begun < 30
     assert deliveries.failures() == []
 
 
@@ -135,12 +135,12 @@ def test_the_first_failure_ends_the_wait_for_all():
     futures[1].failure(problem)
     futures[0].success(1)
     begun = time.monotonic()
-    deliveries.wait(5)
-    assert time.monotonic() - begun < 1
+    deliveries.wait(60)
+    assert time.monotonic() - begun < 30
     assert deliveries.failures() == [(TARGET, problem), (TARGET, None)]
 
 
 def test_where_nothing_is_under_way_there_is_nothing_to_wait_for():
     begun = time.monotonic()
-    Deliveries().wait(5)
-    assert time.monotonic() - begun < 1
+    Deliveries().wait(60)
+    assert time.monotonic() - begun < 30

@@ -24,7 +24,7 @@ headers = st.lists(st.tuples(names, st.one_of(st.none(), st.binary(max_size=20))
 def producer(kafka: EmbeddedKafka) -> Iterator[KafkaProducer]:
     producer = KafkaProducer(bootstrap_servers=kafka.bootstrap_servers, max_request_size=LIMIT)
     yield producer
-    producer.close(timeout=5)
+    producer.close(timeout=60)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_the_library_takes_what_is_sendable_and_nothing_else(
 ):
     why = why_unsendable(key, value, headers, max_request_bytes=LIMIT)
     try:
-        producer.send(topic_of_this_test, value, key, headers, partition=0).get(timeout=20)
+        producer.send(topic_of_this_test, value, key, headers, partition=0).get(timeout=60)
     except (TypeError, ValueError, MessageSizeTooLargeError):
         assert why is not None
     else:
