@@ -252,7 +252,7 @@ def test_a_bundle_may_be_opened_through_a_link_to_it(bundle, tmp_path):
     assert Bundle.open(tmp_path / "current").digest == bundle.digest
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", ["config.json", "sluice.json"])
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
 def test_what_is_no_file_is_refused_and_not_read(bundle, name, make):

@@ -53,11 +53,14 @@ def test_a_store_is_held_by_a_note_that_is_renewed() -> None:
     store = Store("memory://held")
     with held(store):
         first = json.loads(store.get(LOCK) or b"")["at"]
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while json.loads(store.get(LOCK) or b"")["at"] == first and time.monotonic() < deadline:
             time.sleep(0.02)
         assert json.loads(store.get(LOCK) or b"")["at"] > first
-        with pytest.raises(BackfillRefused, match=r"wrote there 0 s ago.*try again in 60 s"), held(store):
+        with (
+            pytest.raises(BackfillRefused, match=r"wrote there \d s ago.*try again in [56]\d s"),
+            held(store),
+        ):
             pass
     assert store.get(LOCK) is None
 

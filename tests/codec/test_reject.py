@@ -169,9 +169,9 @@ def test_the_reject_of_every_kind_of_bad_input_can_be_sent(kafka, topic):
     with KafkaProducer(bootstrap_servers=kafka.bootstrap_servers) as producer:
         sent = [producer.send(name, one.value, one.key, one.headers, partition=0) for one in outputs]
         producer.flush()
-        offsets = [future.get(10).offset for future in sent]
+        offsets = [future.get(60).offset for future in sent]
     assert all(after == before + 1 for before, after in pairwise(offsets))
-    with KafkaConsumer(bootstrap_servers=kafka.bootstrap_servers, consumer_timeout_ms=10_000) as consumer:
+    with KafkaConsumer(bootstrap_servers=kafka.bootstrap_servers, consumer_timeout_ms=60_000) as consumer:
         consumer.assign([KafkaPartition(name, 0)])
         consumer.seek_to_beginning()
         read = [next(consumer) for _ in outputs]

@@ -30,7 +30,7 @@ def test_runs_until_a_signal_and_ends_with_zero(tmp_path, number):
         with KafkaAdminClient(bootstrap_servers=said["bootstrap_servers"]) as admin:
             assert admin.list_topics() == []
         process.send_signal(number)
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
     assert said["data"] == str(tmp_path)
     host, _, port = said["bootstrap_servers"].partition(":")
     with pytest.raises(ConnectionRefusedError):

@@ -23,7 +23,7 @@ def serve(*arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "pipeline.cli", "serve", *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=170,
         cwd=ROOT,
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
         check=False,

@@ -9,7 +9,7 @@ from pipeline.records import TopicPartition
 
 
 def assigned(member: GroupMember) -> Assignment:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assignment = member.poll(0.1)
         if assignment is not None and assignment.positions:

@@ -79,7 +79,7 @@ def test_the_same_words_in_thousands_of_pairs_take_a_moment():
 
     assert len(found) == 1
     assert len(found[0]) == 20_000
-    assert time.process_time() - start < 30
+    assert time.process_time() - start < 100
 
 
 def test_real_titles_hold_near_duplicates(shopping_pairs):
