@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ _AT_ONCE = 16
 _BLOCK_BYTES = 1 << 20
 _FOOTER_END = 8
 """Bytes at the end of a Parquet file: the footer's length, and the magic number."""
+_HIDDEN = ("_", ".")
 _VERSIONS = ("etag", "ETag", "mtime", "LastModified", "last_modified", "updated")
 """What stores call that which changes with a file."""
 
@@ -133,9 +135,12 @@ class _Looked:
 
 def _find(address: str) -> list[str]:
     refuse_password(address)
+    local = get_protocol(address) in {"file", "local"}
     try:
         store, root = fsspec.core.url_to_fs(address)
         store.invalidate_cache()
+        if local:
+            _go_everywhere(root)
         if store.isfile(root):
             found = [root]
         elif store.isdir(root):
@@ -146,17 +151,35 @@ def _find(address: str) -> list[str]:
         raise BackfillRefused(address, f"cannot be read: {in_one_line(error)}") from error
     if not found:
         raise BackfillRefused(address, "there is no such file, and no file in such a folder")
-    local = get_protocol(address) in {"file", "local"}
     strange = [path for path in found if local and not store.isfile(path)]
     if strange:  # reading a pipe would never end
         raise BackfillRefused(strange[0], "is neither a file nor a link to one; move it away")
+    for path in found:
+        if any("\ud800" <= character <= "\udfff" for character in path):
+            raise BackfillRefused(
+                ascii(path), "its name is not UTF-8, and no verdict could tell it; rename it"
+            )
     return sorted(found if local else map(store.unstrip_protocol, found))
+
+
+def _go_everywhere(root: str) -> None:
+    """Enter every folder on this machine that is to be read, because fsspec goes past those that it may not enter.
+
+    Raises:
+        OSError: One cannot be listed.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for _, folders, _ in os.walk(root, onerror=refuse) if os.path.isdir(root) else ():
+        folders[:] = [name for name in folders if not name.startswith(_HIDDEN)]
 
 
 def _hidden(path: str, root: str) -> bool:
     """Marks and logs of whoever wrote a folder: `_SUCCESS`, `_temporary/…`, `.part.crc`."""
     inner = PurePosixPath(path).relative_to(PurePosixPath(root)).parts
-    return any(name.startswith(("_", ".")) for name in inner)
+    return any(name.startswith(_HIDDEN) for name in inner)
 
 
 def _kind(file: str) -> Kind:

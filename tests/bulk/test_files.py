@@ -132,6 +132,31 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     assert "b.parquet: is neither a file nor a link to one" in refusal(tmp_path)
 
 
+def test_a_folder_that_may_not_be_entered_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files were passed over, and the manifest added up without them."""
+    for name in ("a.parquet", "shut/b.parquet", "_shut/c.parquet"):
+        parquet(tmp_path / name)
+    scandir = os.scandir
+
+    def scan(path: str):
+        if Path(path).name.endswith("shut"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    assert "cannot be read: [Errno 13] Permission denied" in refusal(tmp_path)
+    (tmp_path / "shut").rename(tmp_path / ".shut")
+    assert survey(str(tmp_path), PLAIN, WIDE).n_rows == 3
+
+
+def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    """No verdict can hold it: the backfill ended at its first part, as by a defect of ours."""
+    lines(tmp_path / os.fsdecode(b"a\xff.jsonl"), ROW)
+    said = refusal(tmp_path)
+    assert "a\\udcff.jsonl': its name is not UTF-8" in said
+    said.encode()
+
+
 def test_a_column_that_no_line_has_is_named_with_those_that_are(tmp_path: Path) -> None:
     said = refusal(lines(tmp_path / "a.jsonl", ROW, {"x": 1}), Columns(("sku",)))
     assert "no line has 'sku'; there are candidate_id, document, query, x" in said
