@@ -32,13 +32,15 @@ def test_what_a_candidate_costs_may_be_changed_between_two_batches(bundle: Path)
     tokens = PoisonPreparer("", max_chars=1).prepare(pairs, pairs).tokens
     set_pace(bundle, 0.1)
     scorer = PacedScorer(bundle)
-    began = time.monotonic()
-    scorer.score(tokens)
-    assert time.monotonic() - began >= 0.2
+
+    def took_s() -> float:
+        began = time.monotonic()
+        assert len(scorer.score(tokens).logit) == 2
+        return time.monotonic() - began
+
+    assert took_s() >= 0.2
     set_pace(bundle, 0.0)
-    began = time.monotonic()
-    assert len(scorer.score(tokens).logit) == 2
-    assert time.monotonic() - began < 0.2
+    assert min(took_s() for _ in range(5)) < 0.2, "the machine may stand still now and then"
 
 
 @pytest.mark.parametrize(

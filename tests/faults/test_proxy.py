@@ -66,7 +66,7 @@ def proxy(broker: Echo) -> Iterator[Proxy]:
 
 def connect(proxy: Proxy) -> socket.socket:
     host, _, port = proxy.bootstrap_servers.partition(":")
-    return socket.create_connection((host, int(port)), timeout=5)
+    return socket.create_connection((host, int(port)), timeout=30)
 
 
 def ask(connection: socket.socket, api: int, correlation: int) -> None:
@@ -98,15 +98,22 @@ def test_an_answer_is_cut_by_the_request_that_it_belongs_to(proxy: Proxy, broker
 def test_a_held_request_arrives_though_its_sender_has_hung_up_and_sent_it_again(
     proxy: Proxy, broker: Echo
 ) -> None:
-    held = iter([0.5])
-    proxy.rule = lambda frame: Fate.PASSES if frame.is_answer else next(held, Fate.PASSES)
+    held, is_held = iter([1.0]), threading.Event()
+
+    def rule(frame: Frame) -> Fate | float:
+        if frame.is_answer:
+            return Fate.PASSES
+        is_held.set()
+        return next(held, Fate.PASSES)
+
+    proxy.rule = rule
     with connect(proxy) as first:
         ask(first, END_TXN, 1)
-        time.sleep(0.1)
+        assert is_held.wait(30)
     with connect(proxy) as second:
         ask(second, END_TXN, 2)
         assert answer(second) == 2
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while broker.seen != [2, 1]:
         assert time.monotonic() < deadline
         time.sleep(0.01)
