@@ -1,8 +1,8 @@
 """Where a backfill writes: a folder on this machine, or an address in a store that fsspec knows.
 
 Promises that a file is there whole or not at all, as far as the store lets it: on this machine it is written
-beside and moved into place; what stores of objects hold appears when it is complete. Knows names, and nothing
-of what they stand for.
+beside, to the disk, and moved into place; what stores of objects hold appears when it is complete. Knows names,
+and nothing of what they stand for.
 """
 
 from __future__ import annotations
@@ -73,7 +73,10 @@ class Store:
             draft = f"{posixpath.dirname(path)}/{_DRAFT}{secrets.token_hex(8)}"
             os.makedirs(posixpath.dirname(path), exist_ok=True)
             try:
-                Path(draft).write_bytes(content)
+                with open(draft, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())  # or the mark of a part may outlive its rows when the power fails
                 os.replace(draft, path)
             except OSError:
                 Path(draft).unlink(missing_ok=True)

@@ -45,6 +45,25 @@ def test_a_file_that_could_not_be_written_leaves_nothing(tmp_path: Path, monkeyp
     assert os.listdir(tmp_path / "a") == []
 
 
+def test_what_is_moved_into_place_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the power failed, a part could be marked done while its verdicts were empty files."""
+    done = []
+    fsync, replace = os.fsync, os.replace
+
+    def written(descriptor: int) -> None:
+        done.append(os.fstat(descriptor).st_size)
+        fsync(descriptor)
+
+    def moved(draft: str, path: str) -> None:
+        done.append(Path(path).name)
+        replace(draft, path)
+
+    monkeypatch.setattr(os, "fsync", written)
+    monkeypatch.setattr(os, "replace", moved)
+    Store(str(tmp_path)).put("a/b", b"whole")
+    assert done == [5, "b"]
+
+
 def test_a_draft_of_who_was_killed_is_no_file(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     store.put("a/b", b"whole")
