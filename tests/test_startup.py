@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from actors.bundle import Bundle, write_bundle
 from pipeline import startup
 from pipeline.bundles import open_bundle
 from pipeline.errors import BrokerUnreachable, BundleRefused, SettingsError
+from pipeline.kafka import topics
 from pipeline.publisher import Destination
 from pipeline.records import Route
 from pipeline.settings import Settings
@@ -84,9 +86,9 @@ def make(kafka: EmbeddedKafka, topic: Callable[..., str]) -> Make:
 
     def settings(*, fold_partitions: bool = False, **partitions: int) -> Settings:
         wanted = {"input": 1, "prune": 1, "review": 1, "pass": 1, "reject": 1} | partitions
-        topics: dict[str, Any] = {name: topic(n) if n else f"absent-{name}" for name, n in wanted.items()}
-        topics["fold_partitions"] = fold_partitions
-        return Settings(bundle="b", kafka={"bootstrap_servers": kafka.bootstrap_servers}, topics=topics)
+        names: dict[str, Any] = {name: topic(n) if n else f"absent-{name}" for name, n in wanted.items()}
+        names["fold_partitions"] = fold_partitions
+        return Settings(bundle="b", kafka={"bootstrap_servers": kafka.bootstrap_servers}, topics=names)
 
     return settings
 
@@ -95,13 +97,13 @@ def make(kafka: EmbeddedKafka, topic: Callable[..., str]) -> Make:
 def test_every_route_that_is_on_has_its_topic_and_partitions(make: Make) -> None:
     settings = make(input=2, prune=2, review=3, reject=2, audit=2, **{"pass": 4})
     found = startup.destinations(settings)
-    topics = settings.topics
+    names = settings.topics
     assert found == {
-        Route.PRUNE: Destination(topics.prune, 2),
-        Route.REVIEW: Destination(topics.review, 3),
-        Route.PASS: Destination(topics.pass_, 4),
-        Route.REJECT: Destination(topics.reject, 2),
-        Route.AUDIT: Destination(topics.audit, 2),
+        Route.PRUNE: Destination(names.prune, 2),
+        Route.REVIEW: Destination(names.review, 3),
+        Route.PASS: Destination(names.pass_, 4),
+        Route.REJECT: Destination(names.reject, 2),
+        Route.AUDIT: Destination(names.audit, 2),
     }
 
 
@@ -133,8 +135,11 @@ def test_an_output_that_does_not_take_the_largest_message_is_refused(
     """The broker refused the message, and the gate built its session anew until it gave up."""
     settings = make()
     startup.destinations(settings)
-    review = ConfigResource("topic", settings.topics.review, {"max.message.bytes": "600000"})
-    admin.alter_configs([review])
+    name = settings.topics.review
+    admin.alter_configs([ConfigResource("topic", name, {"max.message.bytes": "600000"})])
+    deadline = time.monotonic() + 60
+    while topics.largest_batches(settings.kafka, [name])[name] != 600_000:
+        assert time.monotonic() < deadline, "the broker takes its time over the new setting"
 
     with pytest.raises(SettingsError) as refused:
         startup.destinations(settings)
