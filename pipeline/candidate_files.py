@@ -101,8 +101,9 @@ def _open_parquet(path: Path, columns: Columns) -> tuple[Iterator[Row], int]:
         raise DataUnusable(str(path), f"cannot be read as Parquet: {error}") from error
     names = file.schema_arrow.names
     for name in columns.all:
-        if name not in names:
-            raise DataUnusable(str(path), f"there is no column {name!r}; there are {', '.join(names)}")
+        if names.count(name) != 1:
+            problem = f"there is {'more than one' if name in names else 'no'} column {name!r}"
+            raise DataUnusable(str(path), f"{problem}; there are {', '.join(names)}")
     return _parquet(file, path, columns), file.metadata.num_rows
 
 
@@ -114,23 +115,30 @@ def _parquet(file: pq.ParquetFile, path: Path, columns: Columns) -> Iterator[Row
                 for content in batch.to_pylist():
                     yield row_of(content, columns, f"{path}, row {n}")
                     n += 1
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise DataUnusable(f"{path}, after row {n}", str(error)) from error
 
 
 def _json_lines(path: Path, columns: Columns) -> Iterator[Row]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            here = f"{path}, line {number}"
-            try:
-                content = orjson.loads(line)
-            except orjson.JSONDecodeError as error:
-                raise DataUnusable(here, f"not JSON: {error}") from error
-            if not isinstance(content, dict):
-                raise DataUnusable(here, "not a JSON object")
-            yield row_of(content, columns, here)
+    for number, line in enumerate(_lines(path), start=1):
+        if not line.strip():
+            continue
+        here = f"{path}, line {number}"
+        try:
+            content = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            raise DataUnusable(here, f"not JSON: {error}") from error
+        if not isinstance(content, dict):
+            raise DataUnusable(here, "not a JSON object")
+        yield row_of(content, columns, here)
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            yield from file
+    except OSError as error:
+        raise DataUnusable(str(path), f"cannot be read: {error}") from error
 
 
 def row_of(content: Mapping[str, Any], columns: Columns, here: str) -> Row:

@@ -81,6 +81,38 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path):
         read_candidates(path, Columns(("sku",)))
 
 
+def test_a_column_that_is_there_twice_is_refused(tmp_path):
+    """The last of them was taken."""
+    path = tmp_path / "items.parquet"
+    columns = [pa.array(["a"]), pa.array(["q"]), pa.array(["d"]), pa.array(["e"])]
+    pq.write_table(pa.Table.from_arrays(columns, ["candidate_id", "query", "document", "document"]), path)
+    with pytest.raises(DataUnusable, match="more than one column 'document'"):
+        read_candidates(path, Columns())
+
+
+def test_a_text_of_a_parquet_file_that_is_not_utf8_ends_it_with_the_place(tmp_path):
+    """It ended with a traceback."""
+    path = tmp_path / "items.parquet"
+    bad = pa.array([b"\xff"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"candidate_id": ["a"], "query": bad, "document": ["d"]}), path)
+    rows, _ = read_candidates(path, Columns())
+    with pytest.raises(DataUnusable, match=r"items\.parquet, after row 0: 'utf-8' codec can't decode"):
+        list(rows)
+
+
+def test_lines_that_may_not_be_read_are_said_to_be_so(tmp_path, monkeypatch):
+    """It ended with a traceback."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "items.jsonl").touch()
+    monkeypatch.setattr(Path, "open", refuse)
+    rows, _ = read_candidates(tmp_path / "items.jsonl", Columns())
+    with pytest.raises(DataUnusable, match=r"items\.jsonl: cannot be read: .*Permission denied"):
+        list(rows)
+
+
 @pytest.mark.parametrize(
     ("line", "problem"),
     [("{", "line 2: not JSON"), ("[1]", "line 2: not a JSON object"), ('{"query": [1]}', "line 2")],
