@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from glob import has_magic
 from pathlib import PurePosixPath
+from threading import Event
 from typing import Any, BinaryIO
 
 import fsspec
@@ -89,9 +90,13 @@ def survey(address: str, columns: Columns, ceilings: Ceilings) -> Survey:
     kinds = {_kind(file) for file in found}
     if len(kinds) > 1:
         raise BackfillRefused(address, "holds Parquet and JSON lines; backfill one after the other")
-    look = _look_at_parquet if kinds == {Kind.PARQUET} else _look_at_lines
+    ended = Event()
+    look = _look_at_parquet if kinds == {Kind.PARQUET} else partial(_look_at_lines, ended=ended)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        looked = list(pool.map(partial(look, columns=columns, ceilings=ceilings), found))
+        try:
+            looked = list(pool.map(partial(look, columns=columns, ceilings=ceilings), found))
+        finally:
+            ended.set()  # where one cannot be used, or the user has had enough, no other is read to its end
     _check_alike([one.types for one in looked], found, columns)
     stretches = itertools.chain.from_iterable(one.stretches for one in looked)
     files, versions = [one.file for one in looked], [one.version for one in looked]
@@ -223,11 +228,25 @@ def _footer_digest(opened: BinaryIO, size: int) -> str:
     return "sha256:" + hashlib.sha256(opened.read()).hexdigest()
 
 
-def _look_at_lines(file: str, *, columns: Columns, ceilings: Ceilings) -> _Looked:
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """A file to read from until somebody ends it."""
+
+    file: Any
+    ended: Event
+
+    def read(self, n_bytes: int) -> bytes:
+        if self.ended.is_set():
+            raise InterruptedError("not read to its end")
+        content: bytes = self.file.read(n_bytes)
+        return content
+
+
+def _look_at_lines(file: str, *, columns: Columns, ceilings: Ceilings, ended: Event) -> _Looked:
     try:
         version = _version(file)
         with open_file(file) as opened:
-            scanned = lines.scan(opened, file, columns, ceilings)
+            scanned = lines.scan(_Ending(opened, ended), file, columns, ceilings)
     except DataUnusable as error:
         raise BackfillRefused(error.what, error.problem) from error
     except Exception as error:  # each store has errors of its own

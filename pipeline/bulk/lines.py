@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
@@ -38,7 +38,15 @@ class Scanned:
     """One for each part; not numbered yet."""
 
 
-def scan(file: BinaryIO, name: str, columns: Columns, ceilings: Ceilings) -> Scanned:
+class Reads(Protocol):
+    """What a file is read with."""
+
+    def read(self, n_bytes: int, /) -> bytes:
+        """So many bytes at most; none at the end."""
+        ...
+
+
+def scan(file: Reads, name: str, columns: Columns, ceilings: Ceilings) -> Scanned:
     """Look at every line. Blocks while the file is read.
 
     Args:
@@ -116,7 +124,7 @@ def read_line(line: bytes, here: str) -> dict[str, object]:
     return content
 
 
-def _lines(file: BinaryIO, name: str, digest: _Hash) -> Iterator[bytes]:
+def _lines(file: Reads, name: str, digest: _Hash) -> Iterator[bytes]:
     """Each line with its end; the last one may have none."""
     rest = b""
     while chunk := file.read(_CHUNK_BYTES):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import time
 from pathlib import Path
 
 import fsspec
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.bulk import files
 from pipeline.bulk.files import check_unchanged, survey
 from pipeline.bulk.parts import Ceilings
 from pipeline.candidate_files import Columns
@@ -207,3 +209,31 @@ def test_lines_that_were_only_touched_are_what_they_were(tmp_path: Path) -> None
     found = survey(str(path), PLAIN, WIDE)
     os.utime(path, ns=(1, 1))
     check_unchanged(found)
+
+
+class Endless:
+    """A file of lines that never ends."""
+
+    def __enter__(self) -> Endless:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def read(self, _: int) -> bytes:
+        time.sleep(0.01)
+        return orjson.dumps(ROW) + b"\n"
+
+
+@pytest.mark.timeout(30)
+def test_where_one_file_is_refused_the_others_are_not_read_to_their_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a bad line nor Ctrl-C ended it before sixteen files had been read."""
+    lines(tmp_path / "a.jsonl", b"{")
+    lines(tmp_path / "b.jsonl", ROW)
+    opened = files.open_file
+    monkeypatch.setattr(
+        files, "open_file", lambda file: Endless() if file.endswith("b.jsonl") else opened(file)
+    )
+    assert "a.jsonl, line 1: not JSON" in refusal(tmp_path)
