@@ -8,7 +8,9 @@ killed at any moment: a part is done once its mark is set, and `resume` does the
 
 from __future__ import annotations
 
+import os
 import pickle
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +39,7 @@ from pipeline.errors import BackfillEnded, BackfillRefused, SettingsError, Sluic
 from pipeline.kafka import topics
 from pipeline.prepare import load_class
 from pipeline.records import Mode, Reason
-from pipeline.runner import RETRY, Items, Stage, rows, start_ray
+from pipeline.runner import RETRY, Items, Stage, Work, rows, start_ray
 from pipeline.score import verdict_context
 from pipeline.settings import Settings
 
@@ -96,14 +98,14 @@ def flow(stretches: Sequence[Stretch], job: Job, known: ray.ObjectRef, *, apart:
     source = ray.data.read_datasource(Items(partial(iter, stretches)), num_cpus=0, override_num_blocks=1)
     prepared = source.map_batches(
         Stage,
-        fn_constructor_args=(partial(_prepare, job, known, apart=apart),),
+        fn_constructor_args=(partial(_built, partial(_prepare, job, known, apart=apart)),),
         compute=ActorPoolStrategy(size=pool.prepare_actors, max_tasks_in_flight_per_actor=1),
         num_cpus=pool.cpus_per_prepare,
         **_ONE_BY_ONE,
     )
     scored = prepared.map_batches(
         Stage,
-        fn_constructor_args=(partial(score.build, job.settings, job.context, apart=apart),),
+        fn_constructor_args=(partial(_built, partial(score.build, job.settings, job.context, apart=apart)),),
         compute=ActorPoolStrategy(
             min_size=pool.min_replicas, max_size=pool.max_replicas, max_tasks_in_flight_per_actor=2
         ),
@@ -113,7 +115,9 @@ def flow(stretches: Sequence[Stretch], job: Job, known: ray.ObjectRef, *, apart:
     )
     return scored.map_batches(
         Stage,
-        fn_constructor_args=(partial(write.build, job.settings, job.folder, job.context, job.topic),),
+        fn_constructor_args=(
+            partial(_built, partial(write.build, job.settings, job.folder, job.context, job.topic)),
+        ),
         compute=ActorPoolStrategy(size=1, max_tasks_in_flight_per_actor=2),
         num_cpus=0,  # it waits for the store more than it works
         **_ONE_BY_ONE,
@@ -172,13 +176,21 @@ def backfill(
 
 def _opened(source: str, folder: str) -> Store:
     store = Store(folder)
-    if store.folder is not None and store.folder.is_file():
+    if store.folder is not None and os.path.isfile(store.folder):  # of what it may not look at, false
         raise BackfillRefused(folder, "is a file; name a folder")
-    if Store(source.rstrip("*")).holds(folder):
+    if Store(_top(source)).holds(folder):
         raise BackfillRefused(
             folder, f"lies within the input {source}: its files would be read as candidates"
         )
     return store
+
+
+def _top(source: str) -> str:
+    """The folder in which all of an input lies, where it goes down into folders."""
+    if "**" not in source:
+        return source.rstrip("*")
+    fixed = re.split(r"[*?\[]", source)[0]
+    return fixed[: fixed.rfind("/") + 1] or "."
 
 
 def _check(settings: Settings, topic: str | None) -> None:
@@ -249,7 +261,8 @@ def _whatever_dies(stretches: Sequence[Stretch], job: Job, known: ray.ObjectRef)
 def _ours(error: BaseException, folder: str) -> Exception:
     """What a stage raised, where it is an error of ours; otherwise one that tells of it."""
     for inner in _unwrapped(error):
-        if isinstance(inner, SluiceError | ActorError):
+        # What Ray raises is of our type, too, and tells of all its stacks.
+        if isinstance(inner, SluiceError | ActorError) and not isinstance(inner, RayError):
             return inner
     # Its first line says what happened; what comes after are Ray's stacks, or its advice.
     reason = str(inner).strip().partition("\n")[0]
@@ -261,6 +274,18 @@ def _unwrapped(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = getattr(error, "cause", None) or error.__cause__
+
+
+def _built(build: Callable[[], Work]) -> Work:
+    """A stage, or what raises with its first item why there is none: of an actor not built, Ray says it died."""
+    try:
+        return build()
+    except (SluiceError, ActorError) as error:
+        return partial(_refuse, error)
+
+
+def _refuse(error: Exception, _: object) -> Iterator[object]:
+    raise error
 
 
 def _prepare(job: Job, known: ray.ObjectRef, *, apart: bool) -> prepare.Prepare:

@@ -19,6 +19,7 @@ import numpy as np
 
 from actors.bundle import Bundle, write_bundle
 from actors.calibration import PlattMap
+from actors.errors import DeviceMissing
 from actors.manifest import Manifest, ReferenceScores
 from actors.pairs import Fault, Fields, PairTemplate, Side, TextProblem
 from actors.policy import Policy
@@ -356,6 +357,14 @@ class PoisonScorer(ArithmeticScorer):
         if self._broken or self.RAISES in tokens.ids:
             raise RuntimeError("the device gave up")
         return super().score(tokens)
+
+
+class DevicelessScorer(ArithmeticScorer):
+    """Cannot be opened on this machine."""
+
+    def __init__(self, bundle_path: Path | str, **_: int | None) -> None:
+        super().__init__(bundle_path)
+        raise DeviceMissing("cuda:7", ("cpu",))
 
 
 class GatedScorer(ArithmeticScorer):

@@ -19,10 +19,12 @@ import pytest
 from actors.bundle import Bundle
 from actors.policy import ActionCode
 from actors.scorer import Preparer, Scorer
+from pipeline.backfill import backfill
+from pipeline.errors import BackfillRefused
 from pipeline.kafka import topics
 from pipeline.kafka.embedded import EmbeddedKafka
 from pipeline.kafka.reader import RangeReader
-from tests.bulk.backfills import Backfill, catalogue, content, rejects, verdicts
+from tests.bulk.backfills import COLUMNS, Backfill, catalogue, content, rejects, settings_of, verdicts
 from tests.fakes import GatedScorer, PoisonPreparer, PoisonScorer, stand_in_bundle
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -154,6 +156,17 @@ def test_a_scorer_that_can_score_nothing_ends_it_in_one_line(
     assert not (tmp_path / "out" / "rejects").exists(), "a broken scorer blames no row"
 
 
+def test_a_replica_that_cannot_be_opened_ends_it_with_its_own_error(
+    ray_address: str, bundle: Bundle, tmp_path: Path
+) -> None:
+    """It was said to have died, all was tried once more apart, and the exit code was that of a defect; and what a
+    stage raised was shown with all of Ray's stacks."""
+    source = catalogue(tmp_path / "items.parquet", [1, 2, 3])
+    sets = (ARITHMETIC[0], "pool.scorer=tests.fakes:DevicelessScorer")
+    _, err = ended(start(ray_address, bundle, [source, tmp_path / "out", *AS_MAPPED], *sets), exit_code=78)
+    assert err.splitlines()[-1] == "sluice: no device 'cuda:7' here; there is: cpu; name another with bundle"
+
+
 def test_a_row_that_ends_what_prepares_or_scores_it_is_rejected_alone(
     ray_address: str, bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -168,6 +181,15 @@ def test_a_row_that_ends_what_prepares_or_scores_it_is_rejected_alone(
         (6, "preparing_failed", "COMPOSE"),
     ]
     assert len(verdicts(tmp_path / "out")) == 13
+
+
+def test_a_folder_that_a_pattern_goes_down_into_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    """Its own verdicts were input from then on, so that no `--resume` could go on."""
+    catalogue(tmp_path / "items.parquet", [1, 2, 3])
+    pattern = str(tmp_path / "**" / "*.parquet")
+    with pytest.raises(BackfillRefused, match="lies within the input"):
+        backfill(pattern, str(tmp_path / "out"), settings_of(bundle), COLUMNS)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.kafka
