@@ -53,7 +53,7 @@ def two(kafka: EmbeddedKafka, topic: Callable[..., str], sets: list[str]) -> lis
     for partition in (0, 1):
         for timestamp_ms in (MORNING_MS, MORNING_MS, NOON_MS, NOON_MS, TEATIME_MS, TEATIME_MS):
             producer.send(name, b"{}", partition=partition, timestamp_ms=timestamp_ms)
-    producer.flush(timeout=20)
+    producer.flush(timeout=60)
     producer.close(timeout=5)
     return [*sets, f"topics.input={name}", f"gate.group=of-{name}"]
 
@@ -80,7 +80,7 @@ def member(two: list[str]) -> Iterator[str]:
     consumer = KafkaConsumer(
         settings.topics.input, **settings.kafka, group_id=settings.gate.group, group_instance_id=name
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while not consumer.assignment() and time.monotonic() < deadline:
         consumer.poll(timeout_ms=200)
     yield name

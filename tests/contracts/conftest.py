@@ -37,7 +37,7 @@ class RealKafka:
         producer = KafkaProducer(**self._kafka)
         for value in values:
             producer.send(self.topic, value, partition=0)
-        producer.close(timeout=20)
+        producer.close(timeout=60)
 
     def forget_before(self, offset: int) -> None:
         """Delete the first records of partition 0, as retention does."""
