@@ -12,6 +12,7 @@ import itertools
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from glob import has_magic
@@ -150,8 +151,14 @@ def _find(address: str) -> list[str]:
             found = [root]
         elif store.isdir(root):
             found = [path for path in store.find(root) if not _hidden(path, root)]
+        elif has_magic(root):
+            found = [path for path in store.glob(root) if store.isfile(path)]
         else:
-            found = [path for path in store.glob(root) if store.isfile(path)] if has_magic(root) else []
+            found = []
+            with suppress(
+                FileNotFoundError
+            ):  # of what may not be looked at, fsspec says as well that it is none
+                store.info(root)
     except Exception as error:  # each store has errors of its own
         raise BackfillRefused(address, f"cannot be read: {in_one_line(error)}") from error
     if not found:

@@ -74,6 +74,7 @@ class Prepare:
 
         Raises:
             DataUnusable: The file cannot be read, or is not what it was.
+            TransientError: The store does not answer.
         """
         began = time.process_time()
         for rows in read(stretch, self._columns):

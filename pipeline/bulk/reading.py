@@ -19,15 +19,18 @@ from numpy.typing import NDArray
 from pipeline.bulk.files import open_file
 from pipeline.bulk.lines import read_line
 from pipeline.bulk.parts import Part, Stretch
+from pipeline.bulk.store import in_one_line
 from pipeline.candidate_columns import candidate_columns
 from pipeline.candidate_files import Columns, Kind, row_of
 from pipeline.candidates import Row
 from pipeline.codec.decode_arrow import Batch, decode_rows
 from pipeline.codec.decode_json import as_fields, check_id
-from pipeline.errors import DataUnusable, InputError
+from pipeline.errors import DataUnusable, InputError, TransientError
 from pipeline.records import Candidates, Reason, Rejected, Stage
 
 LINE = "line"
+_AWAY = (ConnectionError, TimeoutError)
+"""What is said of a store that does not answer: nothing is wrong with the file."""
 _BUFFER_BYTES = 1 << 20
 """Of a column chunk that are read ahead: a row group may be larger than memory."""
 
@@ -54,12 +57,15 @@ def read(stretch: Stretch, columns: Columns) -> Iterator[Rows]:
 
     Raises:
         DataUnusable: The file cannot be read, or is not what it was.
+        TransientError: The store does not answer.
     """
     if stretch.kind is Kind.JSON_LINES:
         yield _lines(stretch)
         return
     try:
         yield from _parquet(stretch, columns)
+    except _AWAY as error:
+        raise TransientError(f"reading {stretch.file}", in_one_line(error)) from error
     except (pa.ArrowException, OSError) as error:
         raise DataUnusable(
             f"{stretch.file}, row groups {stretch.start} to {stretch.stop}", str(error)
@@ -126,6 +132,8 @@ def _lines(stretch: Stretch) -> Rows:
     try:
         store, path = fsspec.core.url_to_fs(stretch.file)
         content = store.cat_file(path, start=stretch.start, end=stretch.stop)
+    except _AWAY as error:
+        raise TransientError(f"reading {stretch.file}", in_one_line(error)) from error
     except OSError as error:
         raise DataUnusable(str(part), str(error)) from error
     lines = content.removesuffix(b"\n").split(b"\n")

@@ -94,6 +94,16 @@ def test_an_unknown_store_and_a_password_are_refused() -> None:
     assert "hidden" not in said
 
 
+def test_a_store_that_lets_nobody_in_is_not_said_to_be_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without credentials there was `no such file`."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("no credentials")
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "info", refuse)
+    assert "memory://shut/a.parquet: cannot be read: no credentials" in refusal("memory://shut/a.parquet")
+
+
 def test_a_half_written_parquet_file_is_named(tmp_path: Path) -> None:
     parquet(tmp_path / "a.parquet", n=1000)
     whole = (tmp_path / "a.parquet").read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import fsspec
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +16,7 @@ from pipeline.bulk.files import survey
 from pipeline.bulk.parts import Ceilings, without
 from pipeline.bulk.reading import decode, read
 from pipeline.candidate_files import Columns, Kind
-from pipeline.errors import DataUnusable
+from pipeline.errors import DataUnusable, TransientError
 from pipeline.records import Reason
 
 COLUMNS = Columns(("sku",), ("theme",), ("title", "n"))
@@ -119,3 +120,25 @@ def test_a_line_that_was_cut_after_the_survey_is_no_reject(tmp_path: Path) -> No
     (rows,) = read(found.stretches[0], COLUMNS)
     with pytest.raises(DataUnusable, match=r"a\.jsonl, line 1: not JSON: .*: it was changed"):
         decode(rows, COLUMNS, Kind.JSON_LINES)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "jsonl"])
+def test_a_store_that_does_not_answer_is_no_damage(ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file was said to be damaged, with the exit code of that."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    store = fsspec.filesystem("memory")
+    name = f"/away/a.{ending}"
+    if ending == "parquet":
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(ROWS), sink)
+        store.pipe_file(name, bytes(sink.getvalue()))
+    else:
+        store.pipe_file(name, b"\n".join(map(orjson.dumps, ROWS)))
+    found = survey(f"memory://{name}", COLUMNS, Ceilings(99, 1 << 20))
+    monkeypatch.setattr(type(store), "open", refuse)
+    monkeypatch.setattr(type(store), "cat_file", refuse)
+    with pytest.raises(TransientError, match=r"reading memory:///away/a\..*: .*Connection reset by peer"):
+        list(read(found.stretches[0], COLUMNS))
