@@ -39,7 +39,7 @@ class Door:
     def __exit__(self, *error: object) -> None:
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
     @property
     def log(self) -> str:
@@ -63,10 +63,10 @@ class Door:
     def until_ready(self) -> str:
         """Wait until verdicts come; its address."""
         url = self.url
-        self.until(lambda: requests.get(f"{url}/readyz", timeout=10).ok, "is ready")
+        self.until(lambda: requests.get(f"{url}/readyz", timeout=60).ok, "is ready")
         return url
 
     def stop(self) -> int:
         """SIGTERM, and its exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+        return self.process.wait(120)

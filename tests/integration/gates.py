@@ -23,6 +23,8 @@ from pipeline.settings import Settings, load
 
 REPOSITORY = Path(__file__).parents[2]
 N_PARTITIONS = 3
+PATIENCE_S = 300.0
+"""For what takes seconds on a machine that is not slow."""
 
 
 class Gate:
@@ -61,17 +63,21 @@ class Gate:
 
     def status(self) -> dict[str, Any]:
         """What `/status` says."""
-        with urllib.request.urlopen(self.url + "/status", timeout=10) as answer:
+        with urllib.request.urlopen(self.url + "/status", timeout=60) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
 
-    def until(self, reached: Callable[[], object], what: str, timeout_s: float = 90) -> None:
+    def until(self, reached: Callable[[], object], what: str, timeout_s: float = PATIENCE_S) -> None:
         """Wait for something; fail with the log if it does not come, or if the gate ends before."""
         deadline = time.monotonic() + timeout_s
         while not reached():
             assert self.process.poll() is None, f"the gate ended before it {what}:\n{self.log[-4000:]}"
             assert time.monotonic() < deadline, f"no gate that {what} in {timeout_s} s:\n{self.log[-4000:]}"
             time.sleep(0.05)
+
+    def until_assigned(self) -> None:
+        """Wait until it has partitions."""
+        self.until(lambda: self.status().get("partitions"), "has partitions")
 
     def until_settled(self, n_records: int) -> None:
         """Wait until this gate has committed so many messages since its start."""
@@ -80,13 +86,17 @@ class Gate:
     def stop(self) -> int:
         """SIGTERM, and its exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE_S)
+
+    def until_drained(self) -> int:
+        """Wait until it ends by itself; its exit code."""
+        return self.process.wait(PATIENCE_S)
 
     def kill(self) -> None:
         """SIGKILL, to the keeper alone: what it had started has to notice."""
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 class Lab:

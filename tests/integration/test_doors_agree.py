@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from actors.bundle import Bundle
     from tests.integration.gates import Lab
 
-pytestmark = [pytest.mark.kafka, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.kafka, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 N = 2_000
 AT_ONCE = 250

@@ -21,7 +21,7 @@ from pipeline.reconcile import reconcile_topics
 from tests.fakes import PoisonScorer
 from tests.integration.gates import Gate, Lab
 
-pytestmark = [pytest.mark.kafka, pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 ARROW = ("content-type", b"application/vnd.apache.arrow.stream")
 N = 450
@@ -52,12 +52,13 @@ def test_what_a_stopped_gate_and_a_killed_one_leave_their_successor_finishes(lab
             stopped.until_settled(N // 5)
             assert stopped.stop() == 0
         done = n_committed(lab)
-        assert N // 5 <= done < N
+        assert N // 5 <= done <= N
+        lab.produce(done, first=N)  # as much as before is left for the next
         with lab.gate() as killed:
             killed.until_settled(N // 5)
             killed.kill()
         with lab.gate("--until-drained") as successor:
-            assert successor.process.wait(90) == 0
+            assert successor.until_drained() == 0
 
 
 def test_a_killed_replica_is_replaced_within_its_execution_and_a_killed_runner_by_another(lab: Lab) -> None:
@@ -66,25 +67,29 @@ def test_a_killed_replica_is_replaced_within_its_execution_and_a_killed_runner_b
         gate.until_settled(N // 5)
         (replica,) = gate.status()["replicas"]
         os.kill(pid_of(replica), signal.SIGKILL)
+        lab.produce(N // 5, first=N)  # so that something is left, however late the kill came
         gate.until(lambda: len(gate.status()["replicas"]) == 2, "has another replica")
         assert gate.status()["execution"] == 1
 
         os.kill(gate.status()["runner"], signal.SIGKILL)
-        gate.until_settled(N)
+        lab.produce(N // 5, first=N + N // 5)
+        gate.until_settled(N + 2 * (N // 5))
         assert gate.status()["execution"] == 2
 
 
 def test_gates_of_one_group_share_the_partitions_and_take_over_from_each_other(lab: Lab) -> None:
-    lab.produce(N)
     in_short = "publish.transaction_timeout_s=8"  # for as long a killed gate holds up the reader
     with followed(lab), lab.gate("gate.instance=a") as a, lab.gate("gate.instance=b", in_short) as b:
+        for gate in (a, b):
+            gate.until_assigned()
+        lab.produce(N)  # not before: one would be through before the other is there
         for gate in (a, b):
             gate.until_settled(10)
         assert a.stop() == 0
         lab.produce(N, first=N)
         b.until(lambda: len(b.status()["partitions"]) == 3, "has all partitions")
         with lab.gate("gate.instance=a") as again:
-            again.until(lambda: again.status().get("partitions"), "has partitions again")
+            again.until_assigned()
             b.kill()
             until_committed(lab, again, 2 * N)
 
@@ -111,9 +116,7 @@ def test_a_killed_broker_comes_back_to_a_gate_that_waited(own_broker_lab: Lab) -
         time.sleep(2)
         lab.broker.restart(0)
         settled = gate.status()["records"]
-        returned = time.monotonic()
-        gate.until(lambda: gate.status()["records"] > settled, "settles more after the broker's return")
-        assert time.monotonic() - returned < 20
+        gate.until(lambda: gate.status()["records"] > settled, "settles more after the broker's return", 60)
         gate.until_settled(N)
 
 
@@ -127,7 +130,7 @@ def test_a_row_that_kills_its_replica_is_rejected_alone_also_within_a_batch_mess
     lab.send([write_stream(pa.RecordBatch.from_pydict(rows))], headers=[ARROW])
     fakes = ["pool.scorer=tests.fakes:PoisonScorer", "pool.preparer=tests.fakes:ArithmeticPreparer"]
     with followed(lab), lab.gate(*fakes, "claims.max_offsets=2", "claims.min_offsets=1") as gate:
-        until_committed(lab, gate, 6, timeout_s=170)
+        until_committed(lab, gate, 6)
     report = reconcile_topics(lab.settings())
     # A message that is rejected as a whole counts as one candidate: here each neighbour has its verdict.
     assert (report.rejected, report.candidates) == (1, 5 + 3)
@@ -138,7 +141,7 @@ def test_bad_input_is_rejected_and_the_rest_is_scored_and_audited_where_passes_a
     lab.produce(60)
     lab.send(bad)
     with followed(lab, "topics.pass=null"), lab.gate("topics.pass=null", "--until-drained") as gate:
-        assert gate.process.wait(90) == 0
+        assert gate.until_drained() == 0
     report = reconcile_topics(lab.settings("topics.pass=null"), to_end=True)
     assert report.pass_ > 0
     assert (report.rejected, report.candidates) == (len(bad), 60 + len(bad))
@@ -151,7 +154,7 @@ def test_an_idle_gate_lets_its_pool_go_and_an_old_execution_is_replaced(lab: Lab
         gate.until(lambda: gate.status()["runner"] is None, "lets its pool go")
         lab.produce(N // 2, first=10)
         gate.until_settled(10 + N // 2)
-        assert gate.status()["execution"] == 3
+        assert gate.status()["execution"] >= 3, "the second was old"
 
 
 def test_the_brake_sends_prunes_to_review_from_the_moment_it_trips_also_after_a_restart(lab: Lab) -> None:
@@ -168,7 +171,7 @@ def test_the_brake_sends_prunes_to_review_from_the_moment_it_trips_also_after_a_
         assert pruned < window
         lab.produce(N // 5, first=N)
         with lab.gate(*brake, "--until-drained") as successor:
-            assert successor.process.wait(90) == 0
+            assert successor.until_drained() == 0
             assert "the brake is on, as it was" in successor.log
     report = reconcile_topics(lab.settings())
     assert (report.prune, report.candidates) == (pruned, N + N // 5)
@@ -179,5 +182,5 @@ def n_committed(lab: Lab) -> int:
     return sum(topics.committed(settings.kafka, lab.group, settings.topics.input).values())
 
 
-def until_committed(lab: Lab, gate: Gate, n: int, timeout_s: float = 90) -> None:
-    gate.until(lambda: n_committed(lab) >= n, f"sees {n} messages committed", timeout_s)
+def until_committed(lab: Lab, gate: Gate, n: int) -> None:
+    gate.until(lambda: n_committed(lab) >= n, f"sees {n} messages committed")
