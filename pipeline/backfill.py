@@ -13,7 +13,8 @@ import pickle
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -207,14 +208,16 @@ def _work(found: Survey, done: list[Done], job: Job, known: Known, *, on_progres
     rest = without(found.stretches, frozenset(part.number for part in done))
     n_rows, began = n_rows_before, time.monotonic()
     on_progress(n_rows, found.n_rows)
-    for part in _done(rest, job, known) if rest else ():
-        done.append(part)
-        n_rows += part.n_rows
-        on_progress(n_rows, found.n_rows)
+    if rest:
+        with closing(_done(rest, job, known)) as parts:  # while the folder is still held
+            for part in parts:
+                done.append(part)
+                n_rows += part.n_rows
+                on_progress(n_rows, found.n_rows)
     return run.Session(time.monotonic() - began, n_before, n_rows - n_rows_before)
 
 
-def _done(stretches: Sequence[Stretch], job: Job, known: Known) -> Iterator[Done]:
+def _done(stretches: Sequence[Stretch], job: Job, known: Known) -> Generator[Done, None, None]:
     """Run the flow; each part as it is done. Ray ends with it, however it ends."""
     before = signal.getsignal(signal.SIGTERM)
     try:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -19,7 +19,11 @@ import pytest
 from actors.bundle import Bundle
 from actors.policy import ActionCode
 from actors.scorer import Preparer, Scorer
-from pipeline.backfill import backfill
+from pipeline import backfill as flow
+from pipeline.bulk import run
+from pipeline.bulk.store import Store
+from pipeline.bulk.tenure import held
+from pipeline.bulk.write import Done
 from pipeline.errors import BackfillRefused
 from pipeline.kafka import topics
 from pipeline.kafka.embedded import EmbeddedKafka
@@ -146,6 +150,37 @@ def test_what_is_stopped_leaves_a_folder_that_can_go_on(
     assert len(verdicts(tmp_path / "out")) == len(PRICES)
 
 
+def test_who_is_stopped_while_it_shows_progress_ends_ray_before_the_folder_is_let_go(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray went on writing there until the process ended."""
+    said = []
+
+    def parts(*_: object) -> Iterator[Done]:
+        try:
+            yield Done(0, 3, {}, {}, 0, 0.0, 0.0)
+        finally:
+            said.append((tmp_path / "out" / run.RUN).exists() and held_by_another(tmp_path / "out"))
+
+    def stop(done: int, _: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(flow, "_done", parts)
+    source = catalogue(tmp_path / "items.parquet", [1, 2, 3])
+    with pytest.raises(KeyboardInterrupt):
+        flow.backfill(str(source), str(tmp_path / "out"), settings_of(bundle), COLUMNS, on_progress=stop)
+    assert said == [True]
+
+
+def held_by_another(folder: Path) -> bool:
+    try:
+        with held(Store(str(folder))):
+            return False
+    except BackfillRefused:
+        return True
+
+
 def test_a_scorer_that_can_score_nothing_ends_it_in_one_line(
     ray_address: str, bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -188,7 +223,7 @@ def test_a_folder_that_a_pattern_goes_down_into_is_refused(bundle: Bundle, tmp_p
     catalogue(tmp_path / "items.parquet", [1, 2, 3])
     pattern = str(tmp_path / "**" / "*.parquet")
     with pytest.raises(BackfillRefused, match="lies within the input"):
-        backfill(pattern, str(tmp_path / "out"), settings_of(bundle), COLUMNS)
+        flow.backfill(pattern, str(tmp_path / "out"), settings_of(bundle), COLUMNS)
     assert not (tmp_path / "out").exists()
 
 
