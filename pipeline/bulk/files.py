@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from glob import has_magic
+from io import BufferedReader
 from pathlib import PurePosixPath
 from threading import Event
 from typing import Any, BinaryIO
@@ -65,7 +66,7 @@ class Survey:
     files: list[InputFile]
     stretches: list[Stretch]
     versions: list[str | None]
-    """Of each file, what its store says changes with it; JSON lines go on also where only that has changed."""
+    """Of each file, what its store says changes with it."""
 
     @property
     def n_rows(self) -> int:
@@ -105,7 +106,7 @@ def survey(address: str, columns: Columns, ceilings: Ceilings) -> Survey:
 
 
 def check_unchanged(found: Survey) -> None:
-    """Look at each file again, once all are read. Blocks; reads JSON lines again only where they were touched.
+    """Look at each file again, once all are read. Blocks; takes digests again only of those that were touched.
 
     A file that is gone is as it was when it was read.
 
@@ -231,7 +232,7 @@ def _row_group(group: Any, wanted: set[str]) -> RowGroup:  # noqa: ANN401 - pyar
 def _footer_digest(opened: BinaryIO, size: int) -> str:
     opened.seek(size - _FOOTER_END)
     length = int.from_bytes(opened.read(4), "little")
-    opened.seek(size - _FOOTER_END - length)
+    opened.seek(max(0, size - _FOOTER_END - length))
     return "sha256:" + hashlib.sha256(opened.read()).hexdigest()
 
 
@@ -272,18 +273,22 @@ def _is_as_it_was(file: InputFile, version: str | None) -> bool:
     store, path = fsspec.core.url_to_fs(file.file)
     try:
         store.invalidate_cache()
-        if store.size(path) == file.n_bytes and _version(file.file) == version:
+        if store.size(path) in {file.n_bytes, None} and _version(file.file) == version:
             return True
-        return file.digest_of == "file" and _digest(file.file) == file.digest
+        with open_file(file.file) as opened:
+            if opened.seek(0, 2) != file.n_bytes:
+                return False
+            digest = _footer_digest if file.digest_of == "footer" else _digest
+            return digest(opened, file.n_bytes) == file.digest
     except FileNotFoundError:
         return True
     except Exception as error:  # each store has errors of its own
         raise TransientError(f"looking at {file.file} again", in_one_line(error)) from error
 
 
-def _digest(file: str) -> str:
-    with open_file(file) as opened:
-        return "sha256:" + hashlib.file_digest(opened, "sha256").hexdigest()
+def _digest(opened: BufferedReader, _: int) -> str:
+    opened.seek(0)
+    return "sha256:" + hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _check_alike(types: Sequence[list[pa.DataType]], files: Sequence[str], columns: Columns) -> None:

@@ -214,11 +214,15 @@ def test_a_file_that_is_replaced_while_it_is_read_is_noticed_at_the_end(tmp_path
     check_unchanged(found)
 
 
-def test_lines_that_were_only_touched_are_what_they_were(tmp_path: Path) -> None:
-    path = lines(tmp_path / "a.jsonl", ROW)
+@pytest.mark.parametrize("name", ["a.parquet", "a.jsonl"])
+def test_a_file_that_was_only_touched_is_what_it_was(tmp_path: Path, name: str) -> None:
+    path = parquet(tmp_path / name) if name == "a.parquet" else lines(tmp_path / name, ROW)
     found = survey(str(path), PLAIN, WIDE)
     os.utime(path, ns=(1, 1))
     check_unchanged(found)
+    path.write_bytes(b"\xff" * path.stat().st_size)
+    with pytest.raises(DataUnusable, match="was changed while it was read"):
+        check_unchanged(found)
 
 
 class Endless:
