@@ -7,7 +7,6 @@ import copy
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ import pytest
 import yaml
 
 from pipeline.settings import load
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from actors.bundle import Bundle
@@ -91,12 +91,6 @@ def test_the_image_has_the_ray_and_the_python_that_the_lock_was_made_for() -> No
     assert f"ray[default]=={ray.__version__}" in config["setup_commands"][0]
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 class Nodes:
     """Nodes of one cluster as processes on this machine, made by a cluster file's own commands."""
 
@@ -105,7 +99,7 @@ class Nodes:
         self.home.mkdir()
         # A socket's path is short: Ray's folder cannot be as deep as a test's.
         self._ray = Path(f"/tmp/ray-{os.getpid()}-{folder.name[-6:]}")
-        self.port = _free_port()
+        self.port = free_port()
         self._environment = {
             **os.environ,
             "HOME": str(self.home),
@@ -138,7 +132,7 @@ class Nodes:
 
     def _here(self, command: str) -> str:
         """On ports that are free, with little memory, and without what only a whole machine has."""
-        command = command.replace("6379", str(self.port)).replace("8076", str(_free_port()))
+        command = command.replace("6379", str(self.port)).replace("8076", str(free_port()))
         small = "--dashboard-agent-listen-port=0 --object-store-memory=100000000"
         if "--head" in command:
             small += f" --include-dashboard=false --temp-dir={self._ray}"
@@ -210,7 +204,7 @@ def test_the_setup_commands_on_premise_find_nothing_to_do_where_it_is_done(nodes
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_the_start_commands_make_a_cluster(nodes: Nodes) -> None:
     """A head as on premise, a worker as there and one as in the cloud; the cloud's head is in the next test."""
     cloud, on_premise = read(AWS), read(ON_PREMISE)
@@ -230,7 +224,7 @@ def test_the_start_commands_make_a_cluster(nodes: Nodes) -> None:
 @pytest.mark.kafka
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_a_gate_on_the_cluster_brings_a_gpu_node_and_is_ready(
     nodes: Nodes, kafka: EmbeddedKafka, topic: Callable[..., str], base_bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -254,7 +248,7 @@ def test_a_gate_on_the_cluster_brings_a_gpu_node_and_is_ready(
     }
     arguments = [part for name, value in sets.items() for part in ("--set", f"{name}={value}")]
     with Gate(["-c", "configs/cluster.yaml", *arguments], tmp_path / "log") as gate:
-        gate.until(lambda: ready(gate.url), "is ready", timeout_s=300)
+        gate.until(lambda: ready(gate.url), "is ready", timeout_s=600)
         assert gate.stop() == 0
     assert max((node.get("CPU", 0), node.get("GPU", 0)) for node in living(nodes.address)) == (8, 1)
 
@@ -282,7 +276,7 @@ def on_this_machine(address: str) -> dict[str, Any]:
 
 def ready(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url + "/readyz", timeout=10):
+        with urllib.request.urlopen(url + "/readyz", timeout=60):
             return True
     except OSError:
         return False
@@ -297,7 +291,7 @@ def living(address: str) -> list[dict[str, float]]:
     return [dict(node.resources_total) for node in nodes if node.state == GcsNodeInfo.ALIVE]
 
 
-def until(reached: Callable[[], object], what: str, timeout_s: float = 90) -> None:
+def until(reached: Callable[[], object], what: str, timeout_s: float = 300) -> None:
     deadline = time.monotonic() + timeout_s
     while not reached():
         assert time.monotonic() < deadline, f"no {what} within {timeout_s} s"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,8 +17,9 @@ import yaml
 
 from actors.bundle import Bundle
 from tests.fakes import stand_in_bundle
+from tests.ports import free_port
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[1]
 TOKEN = {"Authorization": "Bearer let-me-in"}
@@ -37,8 +37,7 @@ def url(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     manifests = yaml.safe_load_all((ROOT / "deploy" / "kuberay" / "online.yaml").read_text())
     (service,) = [one for one in manifests if one["kind"] == "RayService"]
     config = yaml.safe_load(service["spec"]["serveConfigV2"])
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     config["http_options"] = {"host": "127.0.0.1", "port": port}
     (application,) = config["applications"]
     application["args"] |= {
@@ -79,6 +78,7 @@ def url(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
             serve.wait(60)
         except subprocess.TimeoutExpired:
             os.killpg(serve.pid, signal.SIGKILL)
+            serve.wait(60)
 
 
 def _ready(address: str) -> bool:
