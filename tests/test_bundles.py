@@ -237,7 +237,7 @@ def fetched(hub: Hub, address: str, cache: Path) -> tuple[str, str]:
         env=os.environ | own,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     return done.stdout.strip(), done.stderr.strip()
 

@@ -19,7 +19,7 @@ VERBS += ["learn evaluate", "bundle verify", "bundle show", "bundle diff"]
 
 def sluice(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipeline.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300, check=False)
 
 
 def test_no_command_waits_for_an_engine_or_for_pandas_that_does_not_use_it() -> None:

@@ -106,7 +106,7 @@ def test_the_package_is_installed_where_python_looks_for_it(path: Path, tmp_path
             "PIP_NO_BUILD_ISOLATION": "0",
         },
         check=True,
-        timeout=120,
+        timeout=300,
     )
     assert (target / "pipeline" / "cli.py").is_file()
 
@@ -134,7 +134,7 @@ def test_the_gate_is_started_with_its_settings_once_its_node_has_joined(path: Pa
         [*gate["command"], *gate["args"]],
         env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "KUBERAY_GEN_RAY_START_CMD": "ray start --block"},
         check=True,
-        timeout=60,
+        timeout=300,
     )
     settings = next(one["mountPath"] for one in gate["volumeMounts"] if one["name"] == "settings")
     joined = ["ray start --block", "healthy"] if path is GATE else []

@@ -85,7 +85,7 @@ from pipeline.settings import Settings
 start_ray(Settings(bundle="none", ray={{"address": {ray_address!r}}}))
 ray_data.adopt()
 of_ray = set(threading.enumerate())
-items = rows(ray.data.read_datasource(Items(lambda: iter(range(1000))), num_cpus=0, override_num_blocks=1))
+items = rows(ray.data.read_datasource(Items(lambda: iter(range(100_000))), num_cpus=0, override_num_blocks=1))
 next(items)
 during = [thread.name for thread in set(threading.enumerate()) - of_ray]
 items.close()

@@ -53,8 +53,8 @@ def test_what_crosses_is_one_row_of_bytes() -> None:
 
 
 def how_it_ends(execution: Execution) -> Outcome | None:
-    """Its outcome, once it has one, and None where it has none for two minutes."""
-    deadline = time.monotonic() + 120
+    """Its outcome, once it has one, and None where it has none for five minutes."""
+    deadline = time.monotonic() + 300
     while execution.outcome() is None and time.monotonic() < deadline:
         execution.take(0.5)
     return execution.outcome()
@@ -89,7 +89,7 @@ def test_on_a_real_engine_claims_come_back_and_the_end_is_clean(ray_address: str
         execution.hand(CLAIMS)
         execution.end()
         frames: list[link.Frame] = []
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while execution.outcome() is None and time.monotonic() < deadline:
             frames += execution.take(0.5)
         assert execution.outcome() is Outcome.FINISHED

