@@ -113,4 +113,7 @@ def _check_text(kind: pa.DataType, name: str, here: str) -> None:
         tests = (*_TEXTS, *_NUMBERS, pa.types.is_integer, pa.types.is_null)
         fits = any(test(kind) for test in tests)
     if not fits:
-        raise DataUnusable(here, f"{name!r} is neither text nor a number, but of type {str(kind)[:100]}")
+        problem = (
+            f"{name!r} is neither text nor a number, but of type {str(kind)[:100]}; write it as text first"
+        )
+        raise DataUnusable(here, problem)
