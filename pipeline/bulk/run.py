@@ -21,7 +21,7 @@ from pipeline.bulk.store import Store
 from pipeline.bulk.tenure import LOCK
 from pipeline.bulk.write import Done
 from pipeline.candidate_files import Columns
-from pipeline.errors import BackfillRefused, InvariantBroken
+from pipeline.errors import BackfillRefused, InvariantBroken, TransientError
 from pipeline.records import Effort
 from pipeline.settings import Settings
 
@@ -255,7 +255,12 @@ def _input_difference(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping
 
 
 def _read(store: Store, name: str, *, next_step: str) -> dict[str, Any] | None:
-    content = store.get(name)
+    try:
+        content = store.get(name)
+    except TransientError as error:
+        if not isinstance(error.__cause__, PermissionError):
+            raise
+        raise BackfillRefused(store.address, f"may not be read: {error.__cause__}") from error
     if content is None:
         return None
     with suppress(ValueError):

@@ -9,6 +9,7 @@ import numpy as np
 import orjson
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from actors.bundle import Bundle
 from pipeline.bulk import run, write
@@ -204,6 +205,20 @@ def test_a_folder_of_another_program_is_refused(
     (tmp_path / "out" / run.RUN).write_bytes(foreign)
     with pytest.raises(BackfillRefused, match=r"run\.json that is not of such a run; name an empty folder"):
         Backfill(source, tmp_path / "out", bundle).work(resume=True)
+
+
+def test_a_folder_that_may_not_be_read_is_refused_and_not_to_be_tried_again(
+    source: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had the exit code of a store that does not answer now, with which a job is started again."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    one = Backfill(source, tmp_path / "out", bundle)
+    monkeypatch.setattr(LocalFileSystem, "cat_file", refuse)
+    with pytest.raises(BackfillRefused, match=r"out: may not be read: .*Permission denied"):
+        one.work()
 
 
 def test_a_run_that_is_damaged_lends_no_scores(source: Path, bundle: Bundle, tmp_path: Path) -> None:
