@@ -66,7 +66,7 @@ def read(stretch: Stretch, columns: Columns) -> Iterator[Rows]:
         yield from _parquet(stretch, columns)
     except _AWAY as error:
         raise TransientError(f"reading {stretch.file}", in_one_line(error)) from error
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, KeyError) as error:  # the last where it lost a column since
         raise DataUnusable(
             f"{stretch.file}, row groups {stretch.start} to {stretch.stop}", str(error)
         ) from error

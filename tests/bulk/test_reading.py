@@ -75,6 +75,16 @@ def test_a_file_that_was_changed_after_the_survey_is_named(path: Path, tmp_path:
         [list(read(stretch, COLUMNS)) for stretch in found.stretches]
 
 
+def test_a_column_that_was_lost_after_the_survey_is_named(tmp_path: Path) -> None:
+    """The run was said to have ended by a KeyError."""
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.Table.from_pylist(ROWS), path)
+    found = survey(str(path), COLUMNS, Ceilings(10, 1 << 20))
+    pq.write_table(pa.Table.from_pylist(ROWS).drop_columns(["title"]), path)
+    with pytest.raises(DataUnusable, match=r"a\.parquet, row groups 0 to 1: .*title"):
+        list(read(found.stretches[0], COLUMNS))
+
+
 def test_damage_in_the_middle_of_a_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.Table.from_pylist(ROWS), path, use_dictionary=False, compression="zstd")
