@@ -176,11 +176,7 @@ def _find(address: str) -> list[str]:
 
 
 def _go_everywhere(root: str) -> None:
-    """Enter every folder on this machine that is to be read, because fsspec goes past those that it may not enter.
-
-    Raises:
-        OSError: One cannot be listed.
-    """
+    """Raise the error of a folder on this machine that cannot be listed: fsspec would go past it."""
 
     def refuse(error: OSError) -> None:
         raise error
