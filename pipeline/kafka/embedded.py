@@ -59,7 +59,7 @@ class EmbeddedKafka:
         data: Path | None = None,
         n_brokers: int = 1,
         port: int = 0,
-        start_timeout_s: float = 60.0,
+        start_timeout_s: float = 120.0,
         listeners: Sequence[str] = (),
         advertised: Mapping[str, Sequence[int]] | None = None,
         properties: Mapping[str, str] | None = None,
