@@ -31,7 +31,7 @@ from pipeline.kafka.reader import RangeReader
 from tests.bulk.backfills import COLUMNS, Backfill, catalogue, content, rejects, settings_of, verdicts
 from tests.fakes import GatedScorer, PoisonPreparer, PoisonScorer, stand_in_bundle
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 ROOT = Path(__file__).parents[1]
 ARITHMETIC = ("pool.preparer=tests.fakes:ArithmeticPreparer", "pool.scorer=tests.fakes:GatedScorer")
@@ -123,7 +123,7 @@ def test_after_kill_9_only_what_is_not_done_is_done_and_the_rows_are_the_same(
     assert "another backfill is writing there" in err
 
     first.send_signal(signal.SIGKILL)
-    first.communicate(timeout=30)
+    first.communicate(timeout=120)
     assert not (tmp_path / "out" / "manifest.json").exists()
     open_gate(bundle)
     out, _ = ended(start(ray_address, bundle, [*call, "--json"], *sets))
