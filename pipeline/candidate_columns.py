@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.candidate_files import Columns, number_text
+from pipeline.candidate_files import NO_ID, Columns, number_text
 from pipeline.errors import DataUnusable
 
 _NUMBERS = (pa.types.is_boolean, pa.types.is_floating)
@@ -36,7 +36,10 @@ def check_schema(schema: pa.Schema, columns: Columns, here: str) -> None:
             problem = f"{'there is no' if not found else 'there is more than one'} column {name!r}"
             raise DataUnusable(here, f"{problem}; there are {', '.join(schema.names)}")
     for name in columns.id:
-        _check_text(schema.field(name).type, name, here)
+        kind = schema.field(name).type
+        if any(test(kind) for test in _NUMBERS):
+            raise DataUnusable(here, f"{name!r} is of type {kind}, {NO_ID}")
+        _check_text(kind, name, here)
     for side in (columns.query, columns.document):
         for name in side:
             kind = schema.field(name).type

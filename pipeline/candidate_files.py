@@ -22,6 +22,8 @@ import pyarrow.parquet as pq
 from pipeline.candidates import Row, Side
 from pipeline.errors import DataUnusable
 
+NO_ID = "which may have lost digits of an id; write ids as text, or as integers of 64 bits"
+"""What is wrong with a float: integers become one where a table has gaps, or where JSON has longer ones."""
 _ROWS_HELD = 4096
 
 
@@ -153,11 +155,18 @@ def row_of(content: Mapping[str, Any], columns: Columns, here: str) -> Row:
         The candidate, with what it lacks left out.
 
     Raises:
-        DataUnusable: A value cannot be a text.
+        DataUnusable: A value cannot be a text, or one of an id is a float.
     """
-    parts = [_text(content.get(name), name, here) for name in columns.id]
+    parts = [_id(content.get(name), name, here) for name in columns.id]
     whole = ":".join(part for part in parts if part is not None) if None not in parts else None
     return Row(whole, _side(content, columns.query, here), _side(content, columns.document, here))
+
+
+def _id(value: object, name: str, here: str) -> str | None:
+    """A part of an id: two ids that differ are never one."""
+    if isinstance(value, float | bool):
+        raise DataUnusable(here, f"{name!r} is {value}, {NO_ID}")
+    return _text(value, name, here)
 
 
 def number_text(value: float) -> str | None:

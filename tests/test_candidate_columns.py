@@ -40,7 +40,7 @@ def decoded(columns: pa.RecordBatch) -> Batch:
     [
         Columns(("sku",), ("theme",), ("item",)),
         Columns(("shop", "sku"), ("theme", "shop"), ("price", "sale", "tags", "nothing")),
-        Columns(("price",), ("tags",), ("item",)),
+        Columns(("sku",), ("tags",), ("price",)),
     ],
 )
 def test_columns_give_the_candidates_that_rows_give(tmp_path, columns: Columns) -> None:
@@ -58,9 +58,10 @@ def test_columns_give_the_candidates_that_rows_give(tmp_path, columns: Columns) 
 @pytest.mark.parametrize(
     ("columns", "problem"),
     [
-        (Columns(("id",), ("a",), ("b",)), "no column 'id'; there are a, b, b, day, deep"),
+        (Columns(("id",), ("a",), ("b",)), "no column 'id'; there are a, b, b, day, float, deep"),
         (Columns(("a",), ("a",), ("b",)), "more than one column 'b'"),
         (Columns(("day",), ("a",), ("a",)), "'day' is neither text nor a number, but of type date32"),
+        (Columns(("a", "float"), ("a",), ("a",)), "'float' is of type double, which may have lost digits"),
         (Columns(("a",), ("deep",), ("a",)), r"'deep\.at' is neither"),
         (Columns(("a",), ("deep", "a"), ("a",)), "'deep' is neither"),
     ],
@@ -72,6 +73,7 @@ def test_columns_that_make_no_candidate_are_refused(columns: Columns, problem: s
             ("b", pa.string()),
             ("b", pa.string()),
             ("day", pa.date32()),
+            ("float", pa.float64()),
             ("deep", pa.struct([("at", pa.timestamp("us"))])),
         ]
     )

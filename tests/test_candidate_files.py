@@ -69,9 +69,20 @@ def test_nan_is_absent_as_null_is(tmp_path):
     """It was served as the text `nan`, while labels with it were learned without."""
     path = tmp_path / "items.parquet"
     nan = float("nan")
-    pq.write_table(pa.table({"sku": [1.5, nan], "theme": [nan, 2.0], "price": [nan, 9.5]}), path)
+    pq.write_table(pa.table({"sku": [1, 2], "theme": [nan, 2.0], "price": [nan, 9.5]}), path)
     rows, _ = read_candidates(path, Columns(("sku",), ("theme",), ("theme", "price")))
-    assert list(rows) == [Row("1.5", None, {}), Row(None, "2.0", {"theme": "2.0", "price": "9.5"})]
+    assert list(rows) == [Row("1", None, {}), Row("2", "2.0", {"theme": "2.0", "price": "9.5"})]
+
+
+@pytest.mark.parametrize("written", ["18446744073709551616", "7.0", "true"])
+def test_an_id_that_may_have_lost_digits_is_refused(tmp_path, written):
+    """Ids of 65 bits that differed in their last digits became the same text."""
+    path = tmp_path / "items.jsonl"
+    path.write_text(f'{{"candidate_id": 18446744073709551615}}\n{{"candidate_id": {written}}}')
+    rows, _ = read_candidates(path, Columns())
+    assert next(rows).candidate_id == "18446744073709551615"
+    with pytest.raises(DataUnusable, match=r"line 2: 'candidate_id' is .* lost digits"):
+        next(rows)
 
 
 def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path):
