@@ -156,10 +156,10 @@ def _find(address: str) -> list[str]:
             found = [path for path in store.glob(root) if store.isfile(path)]
         else:
             found = []
-            with suppress(
-                FileNotFoundError
-            ):  # of what may not be looked at, fsspec says as well that it is none
-                store.info(root)
+            with suppress(FileNotFoundError):
+                store.info(
+                    root
+                )  # says so of what may not be looked at, which is no file to the questions above
     except Exception as error:  # each store has errors of its own
         raise BackfillRefused(address, f"cannot be read: {in_one_line(error)}") from error
     if not found:
@@ -169,9 +169,8 @@ def _find(address: str) -> list[str]:
         raise BackfillRefused(strange[0], "is neither a file nor a link to one; move it away")
     for path in found:
         if any("\ud800" <= character <= "\udfff" for character in path):
-            raise BackfillRefused(
-                ascii(path), "its name is not UTF-8, and no verdict could tell it; rename it"
-            )
+            problem = "its name is not UTF-8, and no verdict could tell it; rename it"
+            raise BackfillRefused(ascii(path), problem)
     return sorted(found if local else map(store.unstrip_protocol, found))
 
 
