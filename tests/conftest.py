@@ -59,15 +59,28 @@ def admin(kafka: EmbeddedKafka) -> Iterator[KafkaAdminClient]:
 
 
 @pytest.fixture(scope="session")
-def topic(admin: KafkaAdminClient) -> Callable[..., str]:
-    """Make a topic and return its name: `topic(partitions=3)`. It has its leaders when the call returns."""
+def topics(admin: KafkaAdminClient) -> Callable[..., list[str]]:
+    """Make topics at once and return their names, in order: `topics("input", "prune", partitions=3)`.
+
+    They have their leaders when the call returns.
+    """
     numbers = itertools.count()
 
-    def make(partitions: int = 1, name: str = "t", **configs: str) -> str:
-        unique = f"{name}-{os.getpid()}-{next(numbers)}"
-        new = {unique: {"num_partitions": partitions, "replication_factor": 1, "configs": configs}}
-        admin.create_topics(new, wait_for_metadata=True)
+    def make(*names: str, partitions: int = 1, **configs: str) -> list[str]:
+        unique = [f"{name}-{os.getpid()}-{next(numbers)}" for name in names]
+        new = {"num_partitions": partitions, "replication_factor": 1, "configs": configs}
+        admin.create_topics(dict.fromkeys(unique, new), wait_for_metadata=True)
         return unique
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def topic(topics: Callable[..., list[str]]) -> Callable[..., str]:
+    """Make a topic and return its name: `topic(partitions=3)`. It has its leaders when the call returns."""
+
+    def make(partitions: int = 1, name: str = "t", **configs: str) -> str:
+        return topics(name, partitions=partitions, **configs)[0]
 
     return make
 

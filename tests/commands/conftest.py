@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def sets(kafka: EmbeddedKafka, topic: Callable[..., str]) -> list[str]:
+def sets(kafka: EmbeddedKafka, topics: Callable[..., list[str]]) -> list[str]:
     """The settings of a gate with topics of its own, as `--set` takes them."""
-    names = {name: topic(name=name) for name in ("input", "prune", "review", "pass", "reject")}
+    routes = ("input", "prune", "review", "pass", "reject")
+    names = dict(zip(routes, topics(*routes), strict=True))
     values = {
         "bundle": "none",
         "kafka.bootstrap_servers": kafka.bootstrap_servers,

@@ -54,11 +54,11 @@ def test_everything_that_was_not_committed_is_missing_when_all_is_asked_for(sets
 
 @pytest.mark.parametrize("option", ["--start", "--end"])
 @pytest.mark.parametrize("place", ["four", "0=four", "0=1=2"])
-def test_a_place_that_is_none_is_a_wrong_call(sets, option, place):
-    said = run(sets, "reconcile", option, place)
+def test_a_place_that_is_none_is_a_wrong_call(option, place):
+    said = run(["bundle=b", "kafka.bootstrap_servers=127.0.0.1:1"], "reconcile", option, place)
     assert said.exit_code == 2
     assert "PARTITION=OFFSET" in said.output
 
 
-def test_help_shows_an_example(sets):
+def test_help_shows_an_example():
     assert "sluice reconcile -c configs/local.yaml --run 2" in run([], "reconcile", "--help").output
