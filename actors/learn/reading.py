@@ -26,13 +26,16 @@ from actors.learn.labels import Columns, Label, Labels, Pair, Sampling, Source
 from actors.rubric import Rubric
 
 _Choice = TypeVar("_Choice", bound=enum.StrEnum)
-_READERS: Mapping[str, Callable[[Path], pa.Table]] = {
-    ".parquet": pyarrow.parquet.read_table,
-    **dict.fromkeys((".jsonl", ".ndjson", ".json"), pyarrow.json.read_json),
-}
-"""By the end of a file's name."""
-_NO_TEXT = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_struct, pa.types.is_map)
+_NO_TEXT = (
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_binary_view,
+    pa.types.is_fixed_size_binary,
+    pa.types.is_struct,
+    pa.types.is_map,
+)
 """Kinds of columns whose values Python would write in its own way: b'kettle', {'en': 'kettle'}."""
+_LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 _ROUNDED = 1e-3
 """By how much the probabilities of levels may miss a sum of 1."""
 
@@ -62,13 +65,14 @@ def read_labels(
     for path in paths:
         table = _read(path)
         _refuse_missing(path, table, columns, rubric)
-        for number, row in enumerate(_rows(table), start=1):
+        for number, row in enumerate(_rows(table, path), start=1):
             where = f"{path}, row {number}"
             pair = _pair(row, columns, where)
             key = json.dumps([sorted(pair.query.items()), sorted(pair.document.items())])
             place = places.setdefault(key, len(pairs))
             if place == len(pairs):
                 pairs.append(pair)
+            _refuse_other_cluster(pairs[place].cluster, pair.cluster, where)
             rows.append(_label(row, columns, rubric, place=place, where=where))
     source = ", ".join(str(path) for path in paths)
     if not rows:
@@ -124,7 +128,7 @@ def read_pairs(path: Path, columns: Columns) -> tuple[Pair, ...]:
     _refuse_columns(path, table, texts)
     cluster = columns.cluster if columns.cluster in table.schema.names else None
     named = replace(columns, cluster=cluster, segment=None)
-    rows = _rows(table.select(list(dict.fromkeys([*texts, *([cluster] if cluster else [])]))))
+    rows = _rows(table.select(list(dict.fromkeys([*texts, *([cluster] if cluster else [])]))), path)
     pairs = tuple(_pair(row, named, f"{path}, row {number}") for number, row in enumerate(rows, start=1))
     if not pairs:
         raise DataRefused(str(path), "there is no pair in it")
@@ -139,9 +143,32 @@ def _read(path: Path) -> pa.Table:
     try:
         table = _READERS[path.suffix](path)
         table.validate(full=True)  # texts that are no UTF-8 are found here, and not row by row
-    except (OSError, pa.ArrowException) as error:
+        list(table.schema.names)  # and so are names
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise DataRefused(str(path), f"cannot be read: {' '.join(str(error).split())}") from error
     return table
+
+
+def _read_json(path: Path) -> pa.Table:
+    """With every text as it was written: Arrow takes a column of dates for times, and writes those otherwise."""
+    table = pyarrow.json.read_json(path)
+    texts = [pa.field(one.name, pa.string()) for one in table.schema if pa.types.is_timestamp(one.type)]
+    texts += [
+        pa.field(one.name, pa.list_(pa.string()))
+        for one in table.schema
+        if pa.types.is_list(one.type) and pa.types.is_timestamp(one.type.value_type)
+    ]
+    if not texts:
+        return table
+    options = pyarrow.json.ParseOptions(explicit_schema=pa.schema(texts))
+    return pyarrow.json.read_json(path, parse_options=options)
+
+
+_READERS: Mapping[str, Callable[[Path], pa.Table]] = {
+    ".parquet": pyarrow.parquet.read_table,
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), _read_json),
+}
+"""By the end of a file's name."""
 
 
 def _refuse_missing(path: Path, table: pa.Table, columns: Columns, rubric: Rubric) -> None:
@@ -155,6 +182,12 @@ def _refuse_missing(path: Path, table: pa.Table, columns: Columns, rubric: Rubri
         _refuse_unknown(level, rubric, f"{path}, columns.levels")
 
 
+def _refuse_other_cluster(before: str | None, here: str | None, where: str) -> None:
+    if None not in {before, here} and before != here:
+        problem = f"its pair is in cluster {here!r}, and in {before!r} in an earlier row; give it one of them"
+        raise DataRefused(where, problem)
+
+
 def _refuse_columns(path: Path, table: pa.Table, wanted: Sequence[str]) -> None:
     missing = sorted(set(wanted) - set(table.schema.names))
     if missing:
@@ -162,14 +195,25 @@ def _refuse_columns(path: Path, table: pa.Table, wanted: Sequence[str]) -> None:
         raise DataRefused(str(path), f"no column {', '.join(missing)}; map it to one of: {there}")
     for name in sorted(set(wanted)):
         kind = table.schema.field(name).type
-        if any(is_kind(kind) for is_kind in _NO_TEXT):
+        if any(is_kind(_of_each(kind)) for is_kind in _NO_TEXT):
             problem = f"column {name} holds {kind}; write it as text, as numbers, or as a list of texts"
             raise DataRefused(str(path), problem)
 
 
-def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+def _of_each(kind: pa.DataType) -> pa.DataType:
+    """What a list or a dictionary holds; a kind that is neither, itself."""
+    holds = pa.types.is_dictionary(kind) or any(is_list(kind) for is_list in _LISTS)
+    return _of_each(kind.value_type) if holds else kind
+
+
+def _rows(table: pa.Table, path: Path) -> Iterator[dict[str, Any]]:
     for batch in table.to_batches(max_chunksize=10_000):
-        yield from batch.to_pylist()
+        try:
+            rows = batch.to_pylist()
+        except (ValueError, OverflowError) as error:  # a zone that is none, a year that Python has not
+            problem = f"a value cannot be read: {' '.join(str(error).split())}; write times as text, ISO 8601"
+            raise DataRefused(str(path), problem) from error
+        yield from rows
 
 
 def _pair(row: Mapping[str, Any], columns: Columns, where: str) -> Pair:
@@ -196,6 +240,8 @@ def _text(row: Mapping[str, Any], column: str | None) -> str | None:
     value = row[column] if column else None
     if isinstance(value, list):
         return " > ".join(str(part) for part in value if part is not None) or None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # a column of whole numbers with gaps: person 7 of one file is 7.0 in another
     return None if _absent(value) else str(value)
 
 
@@ -248,8 +294,10 @@ def _share_severe(said: Mapping[str, object], rubric: Rubric, where: str) -> flo
 
 def _time(value: object, where: str) -> str | None:
     """As UTC, which a time without a zone is taken for."""
-    if value is None:
+    if _absent(value):
         return None
+    if isinstance(value, int | float):  # since 1970: as digits, some would pass for a day of the year 1706
+        raise DataRefused(where, f"{value!r} is a number and no time; write it as 2026-01-31T12:00:00Z")
     try:
         time = datetime.datetime.fromisoformat(str(value))
         utc = time.replace(tzinfo=time.tzinfo or datetime.UTC).astimezone(datetime.UTC)

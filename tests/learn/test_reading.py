@@ -104,6 +104,64 @@ def test_a_time_that_is_none_is_refused(written, time):
     assert "is no time; write it as 2026" in str(refusal.value)
 
 
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_a_number_is_no_time(written, kind):
+    """1706101231234, a moment of 2024 in milliseconds, was read as 12:34 of a day of the year 1706."""
+    with pytest.raises(DataRefused, match="row 1: 1706101231234 is a number and no time; write it as 2026"):
+        read_labels(written({"at": 1706101231234}, kind=kind), replace(COLUMNS, time="at"), RUBRIC)
+    rows = {"at": float("nan")}, {"q": "blue kettle", "level": "bad", "at": float("nan")}
+    found = read_labels(written(*rows), replace(COLUMNS, time="at"), RUBRIC)
+    assert {row.time for row in found.rows} == {None}
+
+
+def test_a_text_of_json_lines_that_looks_like_a_time_stays_as_it_was_written(written):
+    """Whoever is served reads 2024-01-01; the encoder learned 2024-01-01 00:00:00, and times moved to UTC."""
+    rows = [
+        {"q": "2024-01-01T10:00:00+02:00", "t": "2024-01-01", "b": ["2024-01-01"], "part": "2024-01-01"},
+        {"q": "2024-01-01T10:00:00+02:00", "t": "2024-02-01", "b": [], "part": None, "level": "bad"},
+    ]
+    first = read_labels(written(*rows, kind="jsonl"), COLUMNS, RUBRIC).pairs[0]
+    assert first.query == {"text": "2024-01-01T10:00:00+02:00"}
+    assert first.document == {"title": "2024-01-01", "brand": "2024-01-01"}
+    assert first.segment == "2024-01-01"
+
+
+@pytest.mark.parametrize("zone", ["Mars/Base", None])
+def test_a_value_that_python_cannot_hold_is_refused_in_one_line(written, zone):
+    """A zone that is none, and a year beyond 9999, came up as tracebacks."""
+    table = pq.read_table(path := written({})[0])
+    time = pa.array([9 * 10**17], pa.timestamp("us", zone))
+    pq.write_table(table.append_column("at", time), path)
+    with pytest.raises(DataRefused, match=r"a value cannot be read: .*; write times as text") as refusal:
+        read_labels([path], replace(COLUMNS, time="at"), RUBRIC)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_name_of_a_column_that_is_no_utf_8_is_refused_in_one_line(written):
+    """It came up as a traceback."""
+    path = written({}, kind="jsonl")[0]
+    path.write_bytes(path.read_bytes().replace(b'"part"', b'"p\xffrt"'))
+    with pytest.raises(DataRefused, match="cannot be read: 'utf-8' codec can't decode"):
+        read_labels([path], COLUMNS, RUBRIC)
+
+
+def test_a_whole_number_says_the_same_in_a_column_with_gaps(written, tmp_path):
+    """Person 7 of one file was 7.0 in another, and spoke twice of one pair; a cluster had two roles."""
+    first = written({"name": 7, "topic": 1})[0].rename(tmp_path / "first.parquet")
+    rows = {"name": 7.0, "topic": 1.0, "level": "bad"}, {"q": "pan", "name": None, "topic": 2.5}
+    found = read_labels([first, *written(*rows)], COLUMNS, RUBRIC)
+    assert [row.annotator for row in found.rows] == ["7", "7", ""]
+    assert [pair.cluster for pair in found.pairs] == ["1", "2.5"]
+
+
+def test_a_pair_in_two_clusters_is_refused(written):
+    """The second was forgotten, so that what is alike by its word could train in one and be judged in another."""
+    with pytest.raises(
+        DataRefused, match="row 2: its pair is in cluster 'pans', and in 'kettles' in an earlier"
+    ):
+        read_labels(written({}, {"name": "b", "topic": "pans", "level": "bad"}), COLUMNS, RUBRIC)
+
+
 def test_a_list_of_segments_is_a_path(written):
     labels = read_labels(
         written({"part": ["kitchen", "kettles"]}, {"t": "Lamp", "level": "bad", "part": []}), COLUMNS, RUBRIC
@@ -204,7 +262,16 @@ def test_a_text_that_is_no_utf_8_is_refused_in_one_line(written, tmp_path):
             assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize(("value", "kind"), [(b"Lamp", "binary"), ({"en": "Lamp"}, "struct<en: string>")])
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (b"Lamp", "binary"),
+        ({"en": "Lamp"}, "struct<en: string>"),
+        ([b"Lamp"], "list<(item|element): binary>"),
+        ([{"en": "Lamp"}], "list<(item|element): struct<en: string>>"),
+        (pa.scalar(b"Lamp", pa.binary(4)), r"fixed_size_binary\[4\]"),
+    ],
+)
 def test_a_column_that_holds_no_text_is_refused(written, value, kind):
     """An encoder learned the text "b'Lamp'"."""
     with pytest.raises(DataRefused, match=f"column t holds {kind}; write it as text"):
