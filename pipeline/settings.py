@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableVariable
@@ -20,7 +19,7 @@ from actors.pairs import MAX_CHARS
 from pipeline import codec
 from pipeline.errors import SettingsError
 from pipeline.kafka.defaults import DEFAULTS
-from pipeline.settings_sources import ENV_PREFIX, Sources
+from pipeline.settings_sources import ENV_PREFIX, Sources, read_yaml
 
 SECRET_WORDS = ("password", "secret", "token", "oauth", "proxy")
 """Of settings that are never shown. The address of a proxy may hold a login."""
@@ -32,10 +31,14 @@ _INSTANCE = "^[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$"
 
 
 class Section(BaseModel):
-    """A group of settings: frozen, and closed to unknown names."""
+    """A group of settings: frozen, closed to unknown names, and without the infinite: JSON has no word for it."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        populate_by_name=True,
+        allow_inf_nan=False,
     )
 
 
@@ -361,8 +364,14 @@ def checked(kind: type[Read], sources: Sources) -> Read:
     Raises:
         SettingsError: A name or value is wrong; it names the setting and where it came from.
     """
+    merged = sources.merged
+    for name in merged:
+        if (
+            name not in kind.model_fields
+        ):  # `on`, which YAML reads as true, and what pydantic would take for itself
+            raise SettingsError(str(name), "there is no such setting", sources.of(str(name)))
     try:
-        settings = kind(**sources.merged)
+        settings = kind(**merged)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "settings"
@@ -390,14 +399,20 @@ def _environment() -> dict[str, Any]:
         found = EnvSettingsSource(Settings)()
     except UnreadableVariable as error:
         raise SettingsError("settings", f"a variable is not JSON: {error}", f"{ENV_PREFIX}*") from error
-    kafka = found.get("kafka", {})
-    found |= {"kafka": {name: _typed(name, text) for name, text in kafka.items()}} if kafka else {}
+    kafka = found.get("kafka")
+    if isinstance(kafka, dict):  # anything else is refused with the other settings
+        found["kafka"] = {name: _typed(name, text) for name, text in kafka.items()}
     return found
 
 
 def _typed(name: str, text: object) -> object:
-    secret = any(word in name for word in SECRET_WORDS)  # a password of digits stays a text
-    return yaml.safe_load(text) if isinstance(text, str) and not secret else text
+    if not isinstance(text, str) or any(word in name for word in SECRET_WORDS):
+        return text  # a password of digits stays a text
+    try:
+        return read_yaml(text)
+    except ValueError as error:
+        variable = f"{ENV_PREFIX}KAFKA__{name.upper()}"
+        raise SettingsError(f"kafka.{name}", f"the value is not YAML: {error}", variable) from error
 
 
 def _problem(kind: str, message: str) -> str:

@@ -6,6 +6,7 @@ Reads a YAML file, takes the environment's values, and takes `--set` apart; know
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ import yaml
 from pipeline.errors import SettingsError
 
 ENV_PREFIX = "SLUICE_"
+
+_QUOTED = re.compile(r"'[^']{2,}'|\"[^\"]{2,}\"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,50 @@ class Sources:
         return str(self.path) if self.path else "the default: no file was given"
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML's, which lets a name pass that is there twice: all that the first one held was lost, without a word."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401 - the library's own
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        names = set()
+        for name, _ in node.value:
+            if isinstance(name, yaml.ScalarNode):
+                if name.value in names:
+                    raise yaml.MarkedYAMLError(
+                        problem=f"{name.value} is there twice", problem_mark=name.start_mark
+                    )
+                names.add(name.value)
+        return node
+
+
+def read_yaml(text: str) -> Any:  # noqa: ANN401 - whatever it holds
+    """Read plain data.
+
+    Args:
+        text: YAML.
+
+    Returns:
+        What it says.
+
+    Raises:
+        ValueError: It is not YAML. It tells what is wrong, and where, and quotes nothing: it may be a password.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = "" if mark is None else f", line {mark.line + 1}, column {mark.column + 1}"
+        raise ValueError(_QUOTED.sub("…", error.problem or "cannot be read") + where) from error
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+    except (ValueError, AttributeError) as error:  # the library's own, of 2026-13-45 and of !!int x
+        raise ValueError(
+            "a date or a number in it is none; put a text that looks like one into quotes"
+        ) from error
+
+
 def _overlaid(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """`under` with the leaves of `over` laid on it."""
     merged = dict(under)
@@ -81,13 +128,11 @@ def _holds(tree: object, name: str) -> bool:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError("settings", f"cannot read the file: {error.strerror}", str(path)) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            "settings", f"not a YAML file: {' '.join(str(error).split())}", str(path)
-        ) from error
+    except ValueError as error:
+        raise SettingsError("settings", f"not a YAML file: {error}", str(path)) from error
     if not isinstance(content, dict):
         raise SettingsError("settings", "the file must hold a mapping of settings", str(path))
     return content
@@ -97,12 +142,12 @@ def _taken_apart(overrides: Sequence[str]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for override in overrides:
         name, separator, text = override.partition("=")
-        if not separator or not name:
+        if not separator or not all(name.split(".")):
             raise SettingsError(override, "write it as dotted.name=value", "--set")
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise SettingsError(name, f"the value is not YAML: {text!r}", "--set") from error
+            value = read_yaml(text)
+        except ValueError as error:
+            raise SettingsError(name, f"the value is not YAML: {error}", "--set") from error
         *parents, leaf = name.split(".")
         branch = tree
         for parent in parents:

@@ -231,7 +231,12 @@ def test_a_bundle_has_to_be_named(write: Callable[..., Path]) -> None:
         ("publish.transaction_timeout_s=90", "publish", "must be below"),
         ("gate.run", "gate.run", "dotted.name=value"),
         ("=1", "=1", "dotted.name=value"),
+        (".=1", ".=1", "dotted.name=value"),
         ("gate.run=[", "gate.run", "not YAML"),
+        ("bundle=2026-13-45", "bundle", "quotes"),
+        ("_env_file=secrets", "_env_file", "no such setting"),
+        # JSON, by which the runner is told, has null for it: the keeper started, and its runner refused.
+        ("gate.shutdown_grace_s=.inf", "gate.shutdown_grace_s", "finite"),
     ],
 )
 def test_a_wrong_override_is_refused(
@@ -248,7 +253,12 @@ def test_overrides_that_contradict_each_other_are_refused(write: Callable[..., P
 
 @pytest.mark.parametrize(
     ("variable", "value", "setting"),
-    [("SLUICE_GATE__GRUOP", "a", "gate.gruop"), ("SLUICE_GATE__RUN", "x", "gate.run")],
+    [
+        ("SLUICE_GATE__GRUOP", "a", "gate.gruop"),
+        ("SLUICE_GATE__RUN", "x", "gate.run"),
+        ("SLUICE_KAFKA", "[1]", "kafka"),  # these two ended in a traceback
+        ("SLUICE_KAFKA__CLIENT_ID", "@me", "kafka.client_id"),
+    ],
 )
 def test_a_wrong_variable_is_refused(
     write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, variable: str, value: str, setting: str
@@ -271,8 +281,15 @@ def test_a_variable_that_is_not_json_is_refused(
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("gate: [", "not a YAML file"), ("- gate", "mapping"), ("", "mapping")],
-    ids=["not YAML", "a list", "empty"],
+    [
+        ("gate: [", "not a YAML file"),
+        ("- gate", "mapping"),
+        ("", "mapping"),
+        ("bundle: 2026-13-45", "quotes"),
+        ("bundle: !!int b", "quotes"),
+        (f"bundle: {'[' * 3000}", "too deep"),
+    ],
+    ids=["not YAML", "a list", "empty", "no such date", "no number", "deep"],
 )
 def test_a_file_that_holds_no_settings_is_refused(write: Callable[..., Path], text: str, says: str) -> None:
     path = write(text=text)
@@ -291,3 +308,33 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "gate.yaml"
     path.write_bytes(b"bundle: \xff")
     assert "not a YAML file" in refusal(path).problem
+
+
+def test_a_name_that_is_there_twice_is_refused(write: Callable[..., Path]) -> None:
+    """The last one won, and what the first one held was lost without a word."""
+    path = write(text="bundle: b\ngate: {enforce: true}\ngate: {group: a}\n")
+    assert "gate is there twice, line 3" in refusal(path).problem
+
+
+@pytest.mark.parametrize("name", ["on", "1", "_env_file", "_case_sensitive"])
+def test_a_name_that_is_no_setting_is_refused_whatever_yaml_or_pydantic_makes_of_it(
+    write: Callable[..., Path], name: str
+) -> None:
+    """The first two ended in a TypeError, and the others were taken for orders to the library."""
+    assert refusal(write(text=f"bundle: b\n{name}: x\n")).problem == "there is no such setting"
+
+
+@pytest.mark.parametrize(
+    "password", ["@hunter2", "hun: ter2: a", "*hunter2", "!hunter2", '"hunter2', "%hunter2"]
+)
+def test_no_refusal_quotes_what_may_be_a_password(write: Callable[..., Path], password: str) -> None:
+    """The line that YAML did not like was shown, and went into the log: a password may begin with an @."""
+    setting = "kafka.sasl_plain_password"
+    file = write(text=f"bundle: b\nkafka:\n  sasl_plain_password: {password}\n")
+    for refused in (
+        refusal(file),
+        refusal(None, f"{setting}=a{password}: b: c"),
+        refusal(None, f"{setting}={{{password}"),
+    ):
+        assert "YAML" in refused.problem
+        assert "ter2" not in str(refused)
