@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -188,8 +189,7 @@ def _n_keys(message: object) -> int:
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        names = [name for name, _ in pairs]
-        name = next(name for name in names if names.count(name) > 1)
+        name = next(name for name, n in Counter(name for name, _ in pairs).items() if n > 1)
         raise InputError(Reason.DUPLICATE_KEY, f"the key {name[:100]!r} is repeated")
     return fields
 
