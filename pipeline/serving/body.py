@@ -1,7 +1,8 @@
 """A request's body, within its limits and of its shape, or a refusal that says what is wrong with it.
 
-Promises that at most one chunk beyond the limits is ever held, of one body and of all together, and that no error
-repeats what the body holds.
+Promises that at most one chunk beyond the limits is ever held, of one body and of all together; that no error
+repeats what the body holds, but for the beginning of a name; and that problems are looked for until the first is
+found: a body may hold millions.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from pipeline.serving.errors import Kind, Refusal, caller_gone
 from pipeline.serving.settings import Requests
 
 Shape = TypeVar("Shape", bound=BaseModel)
+
+_NAME_CHARS = 100
+"""Of a name in an error, as of a repeated key."""
 
 
 class Bodies:
@@ -57,7 +61,9 @@ class Bodies:
         except ClientDisconnect as error:
             raise caller_gone() from error
         try:
-            return shape.model_validate(parse_json(body))
+            content = parse_json(body)
+            _refuse_unknown(content, shape)
+            return shape.model_validate(content)
         except InputError as problem:
             raise Refusal(400, Kind.VALIDATION, f"the body cannot be read: {problem.detail}") from problem
         except ValidationError as error:
@@ -88,10 +94,16 @@ class Bodies:
         return b"".join(chunks)
 
 
+def _refuse_unknown(content: object, shape: type[BaseModel]) -> None:
+    """Refuse names that the shape does not have; the shape itself would list each of them."""
+    if isinstance(content, dict):
+        unknown = next((name for name in content if name not in shape.model_fields), None)
+        if unknown is not None:
+            raise Refusal(422, Kind.VALIDATION, f"{unknown[:_NAME_CHARS]}: there is no such field")
+
+
 def _first_problem(error: ValidationError) -> str:
     """The first problem, with its place; never the value that has it."""
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in first["loc"]) or "the body"
-    if first["type"] == "extra_forbidden":
-        return f"{place}: there is no such field"
     return f"{place}: {first['msg']}"

@@ -46,7 +46,7 @@ class RerankRequest(_Shape):
     """Texts to rank, as text-embeddings-inference takes them."""
 
     query: str
-    texts: list[str] = Field(min_length=1)
+    texts: list[str] = Field(min_length=1, fail_fast=True)
     raw_scores: bool | None = False
     """False: relevance, from 0 to 1. True: the logit, its sign turned so that higher is better."""
     return_text: bool | None = False
@@ -61,11 +61,11 @@ class CohereRequest(_Shape):
     model: str | None = None
     """Changes nothing: the door has one bundle, and says which."""
     query: str
-    documents: list[str | dict[str, Any]] = Field(min_length=1)
+    documents: list[str | dict[str, Any]] = Field(min_length=1, fail_fast=True)
     """Texts, or objects of texts by field of the bundle's pair template."""
     top_n: int | None = Field(default=None, ge=1)
     return_documents: bool | None = False
-    rank_fields: list[str] | None = None
+    rank_fields: list[str] | None = Field(default=None, fail_fast=True)
     """Of objects, only these fields."""
     max_chunks_per_doc: int | None = None
     """Changes nothing."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from fastapi import Request
+from pydantic import BaseModel
 
 from pipeline.serving.body import Bodies
 from pipeline.serving.errors import Refusal
 from pipeline.serving.settings import Requests
-from pipeline.serving.shapes import ScoreRequest
+from pipeline.serving.shapes import CohereRequest, RerankRequest, ScoreRequest
 
 BODY = b'{"candidates": [1, 2]}'
 
@@ -79,6 +81,39 @@ def test_a_compressed_body_is_refused_by_that_name() -> None:
     assert refusal(bodies, request(BODY, headers=[(b"content-encoding", b"gzip")])).status == 415
     plain = request(BODY, headers=[(b"content-encoding", b"identity")])
     assert asyncio.run(bodies.read(plain, ScoreRequest)).candidates == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("shape", "body"),
+    [
+        (RerankRequest, b'{"query": "q", "texts": [%s]}' % b",".join([b"1"] * 50_000)),
+        (CohereRequest, b'{"query": "q", "documents": [%s]}' % b",".join([b"1"] * 50_000)),
+        (
+            CohereRequest,
+            b'{"query": "q", "documents": ["1"], "rank_fields": [%s]}' % b",".join([b"1"] * 50_000),
+        ),
+        (ScoreRequest, b"{%s}" % b",".join(b'"k%d": 1' % n for n in range(50_000))),
+    ],
+)
+def test_of_very_many_problems_the_first_is_told_and_the_others_take_no_room(
+    shape: type[BaseModel], body: bytes
+) -> None:
+    """All were listed, in a kilobyte each: one body of 8 MiB took all the memory of the machine."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refusal) as refused:
+            asyncio.run(Bodies(Requests()).read(request(body), shape))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert refused.value.status == 422
+    assert peak < 20 << 20
+
+
+def test_of_a_name_that_there_is_not_the_beginning_is_told() -> None:
+    """It came back in the answer whole, twice, however long it was."""
+    said = refusal(Bodies(Requests()), request(b'{"%s": 1}' % (b"k" * 5000))).said
+    assert said == f"{'k' * 100}: there is no such field"
 
 
 def test_bodies_beyond_what_may_be_held_at_once_are_told_to_come_again() -> None:
