@@ -262,10 +262,23 @@ def _check(key: str, value: object) -> None:
         near = difflib.get_close_matches(key, ALLOWED, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise SettingsError(setting, f"is not a setting of the Kafka client{hint}", "kafka")
+    _check_list(setting, value)
     default = KafkaConsumer.DEFAULT_CONFIG[key]
     for kind, name in ((bool, "true or false"), (int, "a whole number")):
         if type(default) is kind and type(value) is not kind:
             raise SettingsError(setting, f"must be {name}, not {value!r}", "kafka")
+
+
+def _check_list(setting: str, value: object) -> None:
+    """What the library looks into without asking what it is."""
+    ones = value if isinstance(value, list | tuple) else [value]
+    if setting == "kafka.bootstrap_servers" and not all(isinstance(one, str) for one in ones):
+        raise SettingsError(setting, f"must be addresses, such as localhost:9092, not {value!r}", "kafka")
+    numbered = ones is value and all(type(one) is int for one in ones)
+    if setting == "kafka.api_version" and not (value is None or numbered):
+        raise SettingsError(
+            setting, f"must be a list of whole numbers, such as [3, 9], not {value!r}", "kafka"
+        )
 
 
 def _load_provider(name: object) -> object:
@@ -275,5 +288,5 @@ def _load_provider(name: object) -> object:
         raise SettingsError(setting, "must name a class, as package.module:Class", "kafka")
     try:
         return pkgutil.resolve_name(name)()
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise SettingsError(setting, f"{name!r} cannot be loaded: {error}", "kafka") from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from kafka.net.sasl import SASL_MECHANISMS
 
@@ -33,15 +34,26 @@ def check_security(kafka: Mapping[str, Any]) -> None:
         _check_login(kafka)
     if protocol.endswith("SSL"):
         _load_files(kafka)
-    proxy = kafka.get("proxy_url")
-    if proxy is not None and not str(proxy).startswith(_PROXIES):
-        # The library quotes the whole address, which may hold a password.
-        raise SettingsError("kafka.proxy_url", f"must begin with one of {', '.join(_PROXIES)}", "kafka")
+    for name in ("proxy_url", "socks5_proxy"):
+        if (proxy := kafka.get(name)) is not None:
+            _check_proxy(f"kafka.{name}", str(proxy))
 
 
 def _one_of(allowed: tuple[str, ...], value: object, setting: str) -> None:
     if value not in allowed:
         raise SettingsError(setting, f"must be one of {', '.join(allowed)}, not {value!r}", "kafka")
+
+
+def _check_proxy(setting: str, proxy: str) -> None:
+    """The library quotes an address that it cannot read, and it may hold a password."""
+    if not proxy.startswith(_PROXIES):
+        raise SettingsError(setting, f"must begin with one of {', '.join(_PROXIES)}", "kafka")
+    try:
+        whole = bool((parts := urlsplit(proxy)).hostname and parts.port)
+    except ValueError:
+        whole = False
+    if not whole:
+        raise SettingsError(setting, "must name a host and a port, as in socks5://proxy:1080", "kafka")
 
 
 def _check_login(kafka: Mapping[str, Any]) -> None:

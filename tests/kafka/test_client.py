@@ -59,6 +59,12 @@ def test_the_users_settings_go_over_ours():
         ("request_timeout_ms", True, "must be a whole number, not True"),
         ("ssl_check_hostname", "no", "must be true or false, not 'no'"),
         ("sasl_oauth_token_provider", "no.such:Thing", "cannot be loaded"),
+        # From here on each ended in a traceback.
+        ("sasl_oauth_token_provider", "os:environ", "cannot be loaded"),
+        ("bootstrap_servers", 9092, "must be addresses, such as localhost:9092, not 9092"),
+        ("bootstrap_servers", ["a:1", None], "must be addresses"),
+        ("api_version", 3, "must be a list of whole numbers"),
+        ("api_version", "3.9", "must be a list of whole numbers"),
     ],
 )
 def test_a_setting_that_is_not_the_users_or_is_mistyped_is_named(key, value, problem):

@@ -59,6 +59,9 @@ def test_what_can_connect_is_let_through(kafka: dict[str, Any]):
         ),
         ({"security_protocol": "SSL", "ssl_keyfile": "key.pem"}, "ssl_certfile", "is missing"),
         ({"proxy_url": "me:hush@proxy:1080"}, "proxy_url", "must begin with one of http://"),
+        ({"socks5_proxy": "me:hush@proxy:1080"}, "socks5_proxy", "must begin with one of http://"),
+        ({"proxy_url": "socks5://me:hush@[::"}, "proxy_url", "must name a host and a port"),
+        ({"proxy_url": "http://me:hush@proxy:x"}, "proxy_url", "must name a host and a port"),
         (
             {"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "sasl_plain_username": "gate"},
             "sasl_plain_password",
