@@ -32,7 +32,7 @@ from pipeline.serving import answers, shapes
 from pipeline.serving.asked import Asked, asked_to_rank, read_all
 from pipeline.serving.body import Bodies
 from pipeline.serving.errors import Kind, Refusal, caller_gone
-from pipeline.serving.service import Answer, Service
+from pipeline.serving.service import DRAINING, Answer, Service
 
 logger = logging.getLogger(__name__)
 
@@ -181,7 +181,10 @@ class _Routes:
 
 
 class _Watched:
-    """Counts every request, and names the bundle in its answer."""
+    """Counts every request, names the bundle in its answer, and refuses what a closing door can wait for no more.
+
+    The server cancels what is left when it ends; it would answer that with 500, and put its stack into the log.
+    """
 
     def __init__(self, inner: ASGIApp, service: Service) -> None:
         self._inner = inner
@@ -193,17 +196,22 @@ class _Watched:
             await self._inner(scope, receive, send)
             return
         began = time.monotonic()
-        code = 500
+        code, started = 500, False
 
         async def watched(message: Message) -> None:
-            nonlocal code
+            nonlocal code, started
             if message["type"] == "http.response.start":
-                code = message["status"]
+                code, started = message["status"], True
                 message["headers"] = [*message.get("headers", ()), self._named]
             await send(message)
 
         try:
             await self._inner(scope, receive, watched)
+        except asyncio.CancelledError:
+            if started or self._service.not_ready != DRAINING:
+                raise
+            refusal = Refusal(503, Kind.UNHEALTHY, "the door has closed; try again", 1)
+            await _error(refusal)(scope, receive, watched)
         finally:
             # The route, not what was asked for: a stranger's paths must not become series.
             path = getattr(scope.get("route"), "path", "other")

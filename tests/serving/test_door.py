@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from starlette.testclient import TestClient
 
 from actors.bundle import Bundle
 from pipeline.serving import door
+from pipeline.serving.server import server
 from pipeline.serving.service import DRAINING, STARTING, Service
 from tests.fakes import PoisonScorer
 from tests.serving.local import service_on
@@ -278,3 +280,36 @@ def test_a_request_whose_caller_has_gone_is_given_up(bundle: Bundle) -> None:
     asyncio.run(ask())
     assert sent[0]["status"] == 499
     assert service._judges.n_given_up == 1
+
+
+@pytest.mark.parametrize("rest", [b"", orjson.dumps(candidates(150))], ids=["arriving", "accepted"])
+def test_what_a_closing_door_waits_for_no_more_is_told_to_come_again(
+    bundle: Bundle, rest: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A body that was still arriving, or an answer that took longer than the grace, became a 500 and a stack."""
+    service = service_on(bundle, 30.0, http={"shutdown_grace_s": 0.1})
+    length = len(orjson.dumps(candidates(150)))
+    head = f"POST /v1/score HTTP/1.1\r\nHost: door\r\nContent-Length: {length}\r\n\r\n".encode()
+
+    async def ask() -> bytes:
+        http = server(door.app(service))
+        http.config.timeout_graceful_shutdown = 0
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            serving = asyncio.create_task(http.serve([listener]))
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            writer.write(head + rest)
+            while not (http.server_state.tasks and (service._admission.n_requests or not rest)):
+                await asyncio.sleep(0.01)
+            await service.drained()
+            http.should_exit = True
+            await serving
+            answer = await asyncio.wait_for(reader.read(), 25)
+            writer.close()
+            return answer
+
+    answer = asyncio.run(ask())
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 1" in answer
+    assert "Traceback" not in caplog.text
+    assert b'code="503",path="/v1/score"} 1.0' in service.metrics.exposition()
+    assert service._admission.n_requests == 0
