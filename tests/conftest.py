@@ -152,6 +152,17 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="module")
+def few_draws() -> Iterator[None]:
+    """Figures get their intervals of a tenth of the draws in a module: for tests of something else than these."""
+    from actors.learn import bootstrap
+
+    with pytest.MonkeyPatch.context() as patch:
+        for drawn in (bootstrap.interval, bootstrap.intervals):
+            patch.setitem(drawn.__kwdefaults__, "n_draws", bootstrap.N_DRAWS // 10)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an encoder of one layer, of random weights, with MiniLM's tokenizer: it trains in no time."""

@@ -47,7 +47,19 @@ def run(*arguments):
     return CliRunner().invoke(app, ["train", *(str(one) for one in arguments)])
 
 
-@pytest.mark.usefixtures("one_thread")
+OF_LABELS = ("--set", "recipe.epochs=2", "--set", "teacher={kind: none}", "--json")
+
+
+@pytest.fixture(scope="module")
+def of_labels(config, tmp_path_factory, one_thread, few_draws):
+    """A bundle that learned of labels alone, in a run that nobody interrupts, and what was said of it."""
+    folder = tmp_path_factory.mktemp("whole") / "made"
+    ended = run("-c", config, "--out", folder, *OF_LABELS)
+    assert ended.exit_code == EXIT_NOTHING_PROMISED
+    return folder, json.loads(ended.stdout)
+
+
+@pytest.mark.usefixtures("one_thread", "few_draws")
 def test_a_bundle_is_made_and_what_it_is_worth_is_said(config, tmp_path):
     ended = run("-c", config, "--out", tmp_path / "made", "--json")
     bundle = Bundle.open(tmp_path / "made")
@@ -61,11 +73,9 @@ def test_a_bundle_is_made_and_what_it_is_worth_is_said(config, tmp_path):
     assert "learning from labels" in ended.stderr
 
 
-@pytest.mark.usefixtures("one_thread")
-def test_people_read_what_is_promised_and_what_a_student_lost(config, tmp_path):
-    quick = ("--set", "teacher={kind: none}", "--set", "augment.mismatches=10")
-    assert run("-c", config, *quick, "--out", tmp_path / "one").exit_code == EXIT_NOTHING_PROMISED
-    teacher = f"teacher={{kind: bundle, source: {tmp_path / 'one'}}}"
+@pytest.mark.usefixtures("one_thread", "few_draws")
+def test_people_read_what_is_promised_and_what_a_student_lost(config, of_labels, tmp_path):
+    teacher = f"teacher={{kind: bundle, source: {of_labels[0]}}}"
     ended = run("-c", config, "--set", teacher, "--out", tmp_path / "two")
     assert ended.exit_code == EXIT_NOTHING_PROMISED
     assert "NOTHING IS PRUNED" in ended.stdout
@@ -92,7 +102,7 @@ def test_a_problem_that_is_accepted_by_no_one_ends_it(config, tmp_path):
     assert [one.name for one in tmp_path.iterdir()] == ["labels.jsonl"]
 
 
-@pytest.mark.usefixtures("one_thread")
+@pytest.mark.usefixtures("one_thread", "few_draws")
 def test_a_judge_without_an_overlap_is_left_out_where_that_is_accepted_and_people_are_told(config, tmp_path):
     of = pairs(70, 4)
     rows = [*by_people(FOUND, "ann", "bob"), *(row for row in by_judge(of) if row.pair >= len(FOUND))]
@@ -157,24 +167,24 @@ def process(*arguments):
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.usefixtures("one_thread")
-def test_a_process_that_is_killed_goes_on_to_the_same_weights_and_says_nothing_but_its_bars(config, tmp_path):
+def test_a_process_that_is_killed_goes_on_to_the_same_weights_and_says_nothing_but_its_bars(
+    config, of_labels, tmp_path
+):
     """Killed while it learns from labels, after the first of its states."""
-    longer = ("--set", "recipe.epochs=4", "--set", "teacher={kind: none}", "--json")
     states = tmp_path / "made.states" / "labels"
-    with process("-c", config, "--out", tmp_path / "made", *longer) as killed:
+    with process("-c", config, "--out", tmp_path / "made", *OF_LABELS) as killed:
         while not [*states.glob("checkpoint-*/trainer_state.json")]:
             assert killed.poll() is None, killed.communicate()
             time.sleep(0.02)
         killed.send_signal(signal.SIGKILL)
     assert not (tmp_path / "made").exists()
 
-    with process("-c", config, "--out", tmp_path / "made", *longer, "--resume") as resumed:
+    with process("-c", config, "--out", tmp_path / "made", *OF_LABELS, "--resume") as resumed:
         told, said = resumed.communicate()
     assert resumed.returncode == EXIT_NOTHING_PROMISED, said
     assert all("━" in line for line in said.splitlines() if line.strip()), said
-    whole = run("-c", config, "--out", tmp_path / "whole", *longer)
-    one, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("made", "whole"))
+    whole, told_of_whole = of_labels
+    one, other = ((folder / "model.safetensors").read_bytes() for folder in (tmp_path / "made", whole))
     assert one == other
-    assert json.loads(told)["policy"] == json.loads(whole.stdout)["policy"]
+    assert json.loads(told)["policy"] == told_of_whole["policy"]
     assert [*tmp_path.glob("*.states")] == []
