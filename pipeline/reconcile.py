@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from pipeline.account import N_EXAMPLES, Held, Report, account
 from pipeline.codec import Audit, Format, decode, format_of, parse_audit
-from pipeline.errors import InputError, Undecodable
+from pipeline.errors import InputError, PlaceRefused, Undecodable
 from pipeline.kafka import topics
 from pipeline.kafka.reader import RangeReader
 from pipeline.records import Record, Route, TopicPartition
@@ -122,6 +122,7 @@ def reconcile_topics(
 
     Raises:
         SettingsError: A topic is missing.
+        PlaceRefused: `start` or `end` names a partition or an offset that there is not.
         BrokerUnreachable: No broker answers.
         BrokerRefused: One does, and does not let us read.
         TransientError: The broker went away.
@@ -132,6 +133,8 @@ def reconcile_topics(
             return reconcile_topics(settings, start=start, end=end, to_end=to_end, outputs=opened)
     committed = _committed(settings)
     sources = extents(settings, "input", settings.topics.input)
+    for places in (start, end):
+        _check_places(sources, places or {})
     outputs.catch_up(wait=True)
     since = _committed_since(settings, outputs.sightings)
     total = _strange(outputs.sightings, known=sources)
@@ -231,6 +234,19 @@ def _messages(
             rows.append(0)
             start = problem.offset + 1
     return np.array(offsets, np.int64), np.array(rows, np.int64)
+
+
+def _check_places(sources: Mapping[TopicPartition, topics.Extent], places: Mapping[int, int]) -> None:
+    """An account of a place that there is not would close, over nothing."""
+    known = {source.partition: (source, extent.high_watermark) for source, extent in sources.items()}
+    for partition, offset in places.items():
+        if partition not in known:
+            raise PlaceRefused(
+                f"partition {partition}", f"{next(iter(sources)).topic} has 0 to {len(known) - 1}"
+            )
+        source, end = known[partition]
+        if not 0 <= offset <= end:
+            raise PlaceRefused(str(source), f"has offsets from 0 to {end}, and not {offset}")
 
 
 def _committed(settings: Settings) -> dict[TopicPartition, int]:

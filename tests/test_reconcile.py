@@ -9,7 +9,7 @@ import pytest
 from kafka import KafkaProducer
 
 from pipeline.candidates import Batching
-from pipeline.errors import SettingsError, Undecodable
+from pipeline.errors import PlaceRefused, SettingsError, Undecodable
 from pipeline.follow import Follower
 from pipeline.generated import catalogue_messages
 from pipeline.produce import send
@@ -123,6 +123,16 @@ def test_a_start_leaves_out_what_lies_before_it(settings):
     later = reconcile_topics(settings, start={0: 10, 1: 10})
     assert later.closed
     assert 0 < later.candidates < all_of_it.candidates
+
+
+@pytest.mark.parametrize(
+    ("place", "says"), [({2: 0}, "0 to 1"), ({0: -1}, "from 0"), ({1: 9999}, "not 9999")]
+)
+def test_an_account_of_a_place_that_there_is_not_is_refused(settings, place, says):
+    """It closed, with nothing in it, and the exit code was 0."""
+    for option in ("start", "end"):
+        with pytest.raises(PlaceRefused, match=says):
+            reconcile_topics(settings, **{option: place})
 
 
 def test_a_message_that_the_gate_did_not_write_is_unexpected(settings):

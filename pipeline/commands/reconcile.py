@@ -45,7 +45,7 @@ def reconcile(
     """Read the input topic against the outputs: missing, repeated, unexpected, out of order.
 
     Everything below the group's committed offsets is accounted for, by offset and row, within one run number;
-    what lies beyond is pending. Exit code 1 when the account does not close.
+    what lies beyond is pending. Exit code 1 when the account does not close, 2 for a place that there is not.
 
     Example: `sluice reconcile -c configs/local.yaml --run 2`
     """
@@ -61,13 +61,16 @@ def reconcile(
 
 
 def _places(texts: list[str] | None, option: str) -> dict[int, int]:
+    said = ", ".join(map(repr, texts or ()))
     try:
-        return {
+        places = {
             int(partition): int(offset) for partition, offset in (text.split("=") for text in texts or ())
         }
     except ValueError as error:
-        said = ", ".join(map(repr, texts or ()))
         raise typer.BadParameter(f"write each as PARTITION=OFFSET, not {said}", param_hint=option) from error
+    if len(places) < len(texts or ()):
+        raise typer.BadParameter(f"name each partition once, not {said}", param_hint=option)
+    return places
 
 
 def _show(report: Report) -> None:

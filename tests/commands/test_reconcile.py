@@ -60,5 +60,13 @@ def test_a_place_that_is_none_is_a_wrong_call(option, place):
     assert "PARTITION=OFFSET" in said.output
 
 
+@pytest.mark.parametrize("option", ["--start", "--end"])
+def test_a_partition_that_is_named_twice_is_a_wrong_call(option):
+    """The last one counted, and nobody was told."""
+    said = run(["bundle=b", "kafka.bootstrap_servers=127.0.0.1:1"], "reconcile", option, "0=1", option, "0=2")
+    assert said.exit_code == 2
+    assert "once" in said.output
+
+
 def test_help_shows_an_example():
     assert "sluice reconcile -c configs/local.yaml --run 2" in run([], "reconcile", "--help").output
