@@ -47,8 +47,10 @@ def ask(host: str, port: int) -> dict[str, Any] | None:
     """What a gate's `/status` says; None where no gate answers. Blocks for two seconds at most."""
     try:
         with urlopen(f"http://{host}:{port}/status", timeout=2) as answer:
-            found: dict[str, Any] = orjson.loads(answer.read())
-            return found
+            found: object = orjson.loads(answer.read())
+            return (
+                found if isinstance(found, dict) and "not_ready" in found else None
+            )  # or it is another program
     except (OSError, HTTPException, ValueError):
         return None
 

@@ -10,6 +10,7 @@ from http.client import HTTPConnection
 import pytest
 
 from pipeline.doors import Doors
+from pipeline.doors import ask as gate_at
 from pipeline.errors import SettingsError
 from pipeline.metrics import Metrics
 from pipeline.view import View
@@ -53,6 +54,17 @@ def test_status_is_what_the_keeper_showed(doors: Doors, state: View) -> None:
     code, body = ask(doors, "/status?pretty")
     assert code == 200
     assert json.loads(body)["group"] == "a"
+
+
+@pytest.mark.parametrize("body", [b"[]", b'{"status": "ok"}', b"7", b"no JSON"])
+def test_another_program_at_the_port_is_no_gate(
+    doors: Doors, state: View, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    """`sluice status` ended in a KeyError where somebody else had the port, as it may once the gate is gone."""
+    port = int(doors.url.rpartition(":")[2])
+    assert gate_at("127.0.0.1", port) == state.status()
+    monkeypatch.setattr("pipeline.doors.orjson.dumps", lambda _: body)
+    assert gate_at("127.0.0.1", port) is None
 
 
 def test_metrics_are_in_the_text_format(doors: Doors) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipeline import offsets
@@ -163,7 +164,7 @@ def _show(settings: Settings, planned: Reset, *, dry_run: bool) -> None:
 
 
 def _table(settings: Settings, *columns: str) -> Table:
-    table = Table(title=f"group {settings.gate.group}")
+    table = Table(title=f"group {escape(settings.gate.group)}")
     for column in columns:
         table.add_column(column, justify="left" if column == "partition" else "right")
     return table

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipeline import doors
@@ -44,8 +45,11 @@ def status(
 
 
 def _partitions(settings: Settings) -> dict[str, dict[str, int]]:
-    committed = topics.committed(settings.kafka, settings.gate.group, settings.topics.input)
-    extents = topics.extents(settings.kafka, settings.topics.input)
+    topic = settings.topics.input
+    committed = topics.committed(settings.kafka, settings.gate.group, topic)
+    extents = topics.extents(settings.kafka, topic)
+    if not extents:  # or a name that is mistyped would have no lag, and look drained
+        raise settings.refuse("topics.input", f"there is no topic {topic!r}")
     return {
         str(source): _partition(extent, committed.get(source, extent.earliest))
         for source, extent in extents.items()
@@ -63,8 +67,8 @@ def _partition(extent: Extent, at: int) -> dict[str, int]:
 
 
 def _show(report: dict[str, Any], settings: Settings) -> None:
-    console = Console()
-    table = Table(title=f"group {settings.gate.group}")
+    console = Console(soft_wrap=True)
+    table = Table(title=f"group {escape(settings.gate.group)}")
     for column in ("partition", "committed", "end", "lag"):
         table.add_column(column, justify="left" if column == "partition" else "right")
     for name, partition in report["partitions"].items():
@@ -75,7 +79,7 @@ def _show(report: dict[str, Any], settings: Settings) -> None:
         console.print(f"no gate answers at {settings.http.host}:{settings.http.port}")
         return
     if "counts" not in gate:
-        console.print(f"gate: not ready, {gate['not_ready']}")
+        console.print(f"gate: not ready, {gate['not_ready']}", markup=False)
         return
     counts = ", ".join(f"{name.rstrip('_')} {n:,}" for name, n in gate["counts"].items())
     console.print(

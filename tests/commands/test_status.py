@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from pipeline.errors import SettingsError
 from pipeline.metrics import Metrics
 from pipeline.settings import load
 from pipeline.view import View
@@ -59,6 +60,18 @@ def test_a_gate_that_only_starts_is_said(sets: list[str], monkeypatch: pytest.Mo
     said = sluice(sets, "status")
     assert said.exit_code == 0
     assert "gate: not ready, starting" in said.stdout
+
+
+def test_a_topic_that_there_is_not_has_no_lag_to_be_told(sets: list[str]) -> None:
+    """It was a lag of nothing, so that a script which waited for a group to be drained went on at once."""
+    said = sluice([*sets, "topics.input=nowhere"], "status", "--max-lag", "0")
+    assert isinstance(said.exception, SettingsError)
+    assert "no topic 'nowhere'" in str(said.exception)
+
+
+def test_a_group_may_be_named_as_it_likes(sets: list[str]) -> None:
+    """Brackets in its name are no orders to the table, which ended in a MarkupError."""
+    assert "group a[/b]" in sluice([*sets, "gate.group='a[/b]'"], "status").stdout
 
 
 def test_a_gate_that_does_not_answer_is_said(sets: list[str]) -> None:
