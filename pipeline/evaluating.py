@@ -14,7 +14,7 @@ from typing import Any
 
 from actors.bundle import Bundle
 from actors.errors import DataRefused
-from actors.files import draft_beside, file_digest
+from actors.files import draft_beside
 from actors.learn import apply
 from actors.learn.bootstrap import Difference
 from actors.learn.eligible import to_judge, unused_by
@@ -22,11 +22,11 @@ from actors.learn.evaluate import Acting, Evaluation, Judged, compare, evaluate
 from actors.learn.finish import draw
 from actors.learn.guarantee import CAP
 from actors.learn.labels import Columns, Labels
-from actors.learn.reading import read_labels
 from actors.learn.roles import Role, read_roles
 from actors.learn.sample import People
 from actors.policy import Policy
 from pipeline.bundles import local_bundle
+from pipeline.label_files import read_with_digests
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def measure(address: str, data: Data, *, against: str | None = None) -> Report:
     """
     bundle = Bundle.open(local_bundle(address))
     other = None if against is None else Bundle.open(local_bundle(against))
-    labels = read_labels(data.paths, data.columns, bundle.manifest.rubric)
+    labels, digests = read_with_digests(data.paths, data.columns, bundle.manifest.rubric)
     people = to_judge(bundle, labels, roles=data.roles, everything=data.everything, source=data.source)
     n_pairs = len(people)
     if other is not None:
@@ -125,7 +125,7 @@ def measure(address: str, data: Data, *, against: str | None = None) -> Report:
     found = {} if theirs is None else compare(ours.judged, theirs.judged.logit, (ours.acting, theirs.acting))
     return Report(
         measured=ours,
-        data={path.name: file_digest(path) for path in data.paths},
+        data=digests,
         other=theirs,
         n_left_out=n_pairs - len(people),
         differences=found,

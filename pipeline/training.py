@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,7 +18,6 @@ from typing import Any
 
 from actors.bundle import Bundle, refuse_existing
 from actors.errors import BundleProblem, DataRefused, TrainingStopped
-from actors.files import file_digest
 from actors.learn.audit import Audit, audit, refuse_unless_accepted
 from actors.learn.base import check_base
 from actors.learn.distilled import Cost, cost_of, unseen_by
@@ -27,12 +26,12 @@ from actors.learn.eligible import refuse_learned
 from actors.learn.finish import Finished, Order, finish
 from actors.learn.fit import Fitted, OnStage, Plan, fit
 from actors.learn.problems import Kind
-from actors.learn.reading import read_labels
 from actors.learn.recipe import TeacherKind
 from actors.learn.roles import Role, read_roles
 from actors.learn.sample import Sample
 from actors.learn.window import Traffic
 from pipeline.bundles import local_bundle
+from pipeline.label_files import digest_of, read_with_digests
 from pipeline.learn_settings import LearnSettings
 
 _BEGUN_FILE = "begun.json"
@@ -100,7 +99,7 @@ def train(
     source = ", ".join(map(str, paths))
     known = settings.labels.known
     earlier = None if known is None else Bundle.open(local_bundle(known))
-    labels = read_labels(paths, settings.labels.columns, settings.labels.rubric)
+    labels, data = read_with_digests(paths, settings.labels.columns, settings.labels.rubric)
     sample = Sample.of(
         labels,
         settings.model.template,
@@ -116,9 +115,10 @@ def train(
     window = None if traffic is None else Traffic.read(traffic, settings.labels.columns)
     _refuse_too_little(sample, plan, source)
 
-    data, learned_by = _digests(paths), _learned_by(plan)
-    begun = _begun_with(settings, data, learned_by)
+    learned_by = _learned_by(plan)
+    begun = _begun_with(settings, data, learned_by, known=None if earlier is None else earlier.digest)
     with _states(out, begun, resume=resume) as states:
+        refuse_existing(out)  # a run beside this one may have ended since
         fitted = _fitted(sample, states, plan, on_stage)
         told = Told(
             name=settings.model.name,
@@ -190,15 +190,6 @@ def _refuse_too_little(sample: Sample, plan: Plan, source: str) -> None:
         unseen_by(Path(plan.teacher.source or ""), sample)
 
 
-def _digests(paths: Sequence[Path]) -> dict[str, str]:
-    """Digests by the files' names; those of equal names are told apart by number."""
-    found: dict[str, str] = {}
-    for path in paths:
-        same = sum(name.partition(" (")[0] == path.name for name in found)
-        found[f"{path.name} ({same + 1})" if same else path.name] = file_digest(path)
-    return found
-
-
 def _learned_by(plan: Plan) -> dict[str, Any]:
     """What decides the weights beside the labels, plain data: files by their digests, and none by its place."""
     base, teacher = Path(plan.base), asdict(plan.teacher)
@@ -206,11 +197,11 @@ def _learned_by(plan: Plan) -> dict[str, Any]:
         case TeacherKind.BUNDLE:
             teacher["source"] = Bundle.open(Path(plan.teacher.source or "")).digest
         case TeacherKind.FILE:
-            teacher["source"] = _digest(Path(plan.teacher.source or ""))
+            teacher["source"] = digest_of(Path(plan.teacher.source or ""))
     teacher |= {"kind": plan.teacher.kind.value, "fields": [*plan.teacher.fields]}
     weights = [path for path in sorted(base.glob("*")) if path.suffix in {".safetensors", ".bin"}]
     return {
-        "base": {path.name: _digest(path) for path in weights} if base.is_dir() else plan.base,
+        "base": {path.name: digest_of(path) for path in weights} if base.is_dir() else plan.base,
         "recipe": asdict(plan.recipe),
         "teacher": teacher,
         "augmentation": asdict(plan.augment),
@@ -221,13 +212,6 @@ def _agreement(found: Audit) -> dict[str, Any]:
     """How far people agree, without their names: a bundle goes to others."""
     told = found.agreement.to_json()
     return {name: value for name, value in told.items() if name != "cohen_kappa"}
-
-
-def _digest(path: Path) -> str:
-    try:
-        return file_digest(path)
-    except OSError as error:
-        raise DataRefused(str(path), f"cannot be read: {error.strerror}") from error
 
 
 def _fitted(sample: Sample, states: Path, plan: Plan, on_stage: OnStage | None) -> Fitted:
@@ -241,10 +225,16 @@ def _fitted(sample: Sample, states: Path, plan: Plan, on_stage: OnStage | None) 
     return fitted
 
 
-def _begun_with(settings: LearnSettings, data: Mapping[str, str], learned_by: Mapping[str, Any]) -> str:
-    """Names what the model is learned from: the policy may be another when a run goes on."""
+def _begun_with(
+    settings: LearnSettings, data: Mapping[str, str], learned_by: Mapping[str, Any], *, known: str | None
+) -> str:
+    """Names what the model is learned from: the policy may be another when a run goes on.
+
+    The roles are those of the bundle with the digest `known`: with another one at its address, what the model has
+    learned could judge it.
+    """
     chosen = settings.model_dump(exclude={"policy": True, "labels": {"accept"}})
-    text = json.dumps([chosen, data, learned_by, code_digest()], sort_keys=True, default=_plain)
+    text = json.dumps([chosen, data, learned_by, known, code_digest()], sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -257,20 +247,16 @@ def _plain(value: object) -> object:
 def _states(out: Path, begun: str, *, resume: bool) -> Iterator[Path]:
     """The folder of states, for one run at a time; it notes what it was begun with, so that no other goes on."""
     states = states_beside(out)
-    note = states / _BEGUN_FILE
-    if _hold_work(states) and not resume:
-        problem = "holds an interrupted run; go on with it by --resume, or remove the folder"
-        raise DataRefused(str(states), problem)
-    if _hold_work(states) and _noted(note) != begun:
-        problem = "that run was begun with other settings, labels or code; remove the folder and begin again"
-        raise DataRefused(str(states), problem)
     try:
         states.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BundleProblem(str(out), f"nothing can be written there: {error.strerror or error}") from error
     try:
-        with _alone(states):
-            _write_whole(note, begun)
+        with _alone(
+            states
+        ):  # first of all: of a run that is at work nobody is to be told to remove its folder
+            _refuse_other_work(states, begun, resume=resume)
+            _write_whole(states / _BEGUN_FILE, begun)
             try:
                 yield states
             finally:
@@ -278,6 +264,17 @@ def _states(out: Path, begun: str, *, resume: bool) -> Iterator[Path]:
                     shutil.rmtree(states)
     except OSError as error:
         raise TrainingStopped(str(states), error.strerror or str(error)) from error
+
+
+def _refuse_other_work(states: Path, begun: str, *, resume: bool) -> None:
+    if not _hold_work(states):
+        return
+    if not resume:
+        problem = "holds an interrupted run; go on with it by --resume, or remove the folder"
+        raise DataRefused(str(states), problem)
+    if _noted(states / _BEGUN_FILE) != begun:
+        problem = "that run was begun with other settings, labels or code; remove the folder and begin again"
+        raise DataRefused(str(states), problem)
 
 
 def _hold_work(states: Path) -> bool:

@@ -119,16 +119,6 @@ def test_equal_settings_give_an_equal_bundle(made, settings, tmp_path):
     assert again.finished.bundle.digest == made.finished.bundle.digest
 
 
-def test_files_of_equal_names_are_both_recorded(tmp_path):
-    paths = [tmp_path / folder / "labels.jsonl" for folder in ("one", "two", "three")]
-    for number, path in enumerate(paths):
-        path.parent.mkdir()
-        path.write_text(str(number))
-    found = training._digests(paths)
-    assert [*found] == ["labels.jsonl", "labels.jsonl (2)", "labels.jsonl (3)"]
-    assert len({*found.values()}) == 3
-
-
 def test_known_roles_stay(made, settings, tmp_path):
     known = made.finished.bundle.path
     found = train(settings("labels.seed=5", f"labels.known={known}"), tmp_path / "child")
@@ -293,6 +283,13 @@ def test_a_run_with_other_labels_does_not_go_on_with_it(settings, label_file, le
         train(settings(paths=[more]), left, resume=True)
 
 
+def test_a_run_does_not_go_on_when_another_bundle_is_where_the_known_roles_were():
+    """With other roles it could have been judged on what it had learned: only the address was noted."""
+    settings = load_learn(None, ["labels.known=out/one"])
+    names = {training._begun_with(settings, {}, {}, known=known) for known in ("sha256:a", "sha256:b", None)}
+    assert len(names) == 3
+
+
 def test_a_run_with_another_policy_goes_on_with_the_same_model(made, settings, out):
     found = train(settings("policy.wish.target=0.6"), out, resume=True).finished.bundle
     assert found.manifest.policy.evidence["target"] == 0.6
@@ -307,8 +304,20 @@ def test_the_order_of_a_set_is_no_other_setting():
 def test_only_one_run_is_at_work_on_the_same_states(settings, left):
     with (states_beside(left) / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(DataRefused, match="another run is at work there"):
-            train(settings(), left, resume=True)
+        for resume in (True, False):  # without it one was told to remove the folder of a run at work
+            with pytest.raises(DataRefused, match="another run is at work there"):
+                train(settings(), left, resume=resume)
+
+
+def test_a_bundle_that_came_while_labels_were_read_is_found_before_anything_is_learned(
+    settings, tmp_path, monkeypatch
+):
+    """Of two runs begun at once the second learned for nothing."""
+    monkeypatch.setattr(training, "_refuse_too_little", lambda *_: (tmp_path / "out").mkdir())
+    monkeypatch.setattr(training, "fit", None)
+    with pytest.raises(BundleProblem, match="exists already"):
+        train(settings(), tmp_path / "out")
+    assert not states_beside(tmp_path / "out").exists()
 
 
 def test_a_run_that_was_stopped_before_it_had_done_anything_is_none(settings, tmp_path):

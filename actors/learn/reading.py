@@ -138,9 +138,11 @@ def read_pairs(path: Path, columns: Columns) -> tuple[Pair, ...]:
 def _read(path: Path) -> pa.Table:
     if path.suffix not in _READERS:
         raise DataRefused(str(path), "neither Parquet (.parquet) nor JSON lines (.jsonl)")
-    if not path.is_file():
-        raise DataRefused(str(path), "is a folder; name the files in it" if path.is_dir() else "no such file")
     try:
+        if not path.is_file():
+            raise DataRefused(
+                str(path), "is a folder; name the files in it" if path.is_dir() else "no such file"
+            )
         table = _READERS[path.suffix](path)
         table.validate(full=True)  # texts that are no UTF-8 are found here, and not row by row
         list(table.schema.names)  # and so are names

@@ -14,7 +14,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from actors.bundle import Bundle, refuse_existing
-from actors.files import file_digest
 from actors.learn.evaluate import titled
 from actors.learn.threshold import Decision, Wish
 from pipeline.bundles import local_bundle
@@ -78,8 +77,8 @@ def threshold(  # noqa: PLR0913 - one parameter per option: typer reads the comm
     with train_extra():
         from actors.learn.eligible import to_prove  # noqa: PLC0415
         from actors.learn.finish import Order, renew  # noqa: PLC0415
-        from actors.learn.reading import read_labels  # noqa: PLC0415
         from actors.learn.window import Traffic  # noqa: PLC0415
+        from pipeline.label_files import read_with_digests  # noqa: PLC0415
         from pipeline.learn_settings import load_learn  # noqa: PLC0415
     log_to_stderr()
     settings = load_learn(config, overrides or ())
@@ -91,13 +90,14 @@ def threshold(  # noqa: PLR0913 - one parameter per option: typer reads the comm
     wish = _wish(settings.policy.wish, asked | {"cap": cap, "n_tries": tries})
     refuse_existing(out)
     parent, source = Bundle.open(local_bundle(bundle)), ", ".join(map(str, paths))
-    proving = to_prove(parent, read_labels(paths, columns, parent.manifest.rubric), source=source)
+    given, digests = read_with_digests(paths, columns, parent.manifest.rubric)
+    proving = to_prove(parent, given, source=source)
     done = renew(
         parent,
         proving,
         Order(out, wish, record or settings.policy.record),
         Traffic.read(window, columns),
-        data={path.name: file_digest(path) for path in paths},
+        data=digests,
         source=source,
     )
     if as_json:
