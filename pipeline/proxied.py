@@ -10,7 +10,6 @@ bounds what waits for itself alone.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,7 +23,7 @@ from pipeline import bundles
 from pipeline.online import Replicas, application
 from pipeline.serving import door
 from pipeline.serving.service import Service
-from pipeline.serving.settings import TOKEN_VARIABLE, ServeSettings
+from pipeline.serving.settings import ServeSettings, take_token
 from pipeline.settings import checked
 from pipeline.settings_sources import Sources
 
@@ -39,7 +38,7 @@ class Door:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The door's HTTP; Serve calls it once, after the constructor."""
-        doors = door.app(self._service, token=os.environ.pop(TOKEN_VARIABLE, "") or None)
+        doors = door.app(self._service, token=take_token())
         doors.router.lifespan_context = self._kept_ready
         return doors
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Annotated
 
 import typer
@@ -27,14 +26,13 @@ def serve(
     Example: `sluice serve -c configs/serve.yaml --set http.port=8080`
     """
     from pipeline.bundles import open_bundle  # noqa: PLC0415
-    from pipeline.serving.settings import TOKEN_VARIABLE, load_serve  # noqa: PLC0415
+    from pipeline.serving.settings import load_serve, take_token  # noqa: PLC0415
 
     settings = load_serve(config, overrides or ())
     if show_settings:
         typer.echo(json.dumps(settings.model_dump(mode="json"), indent=2))
         return
-    # Taken out, so that no replica inherits it.
-    token = os.environ.pop(TOKEN_VARIABLE, "") or None
+    token = take_token()
     log_to_stderr()
     bundle = open_bundle(settings)
     from pipeline.online import run  # noqa: PLC0415 - Ray takes a second to import; a wrong setting is said before

@@ -6,6 +6,7 @@ whatever is shown, logged or handed to replicas cannot hold it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -130,3 +131,19 @@ def load_serve(path: Path | None, overrides: Sequence[str] = ()) -> ServeSetting
     except UnreadableVariable as error:
         raise SettingsError("settings", f"a variable is not JSON: {error}", f"{ENV_PREFIX}*") from error
     return checked(ServeSettings, Sources.read(path, environment, overrides))
+
+
+def take_token() -> str | None:
+    """Take the bearer token out of the environment, so that no process which is started from here inherits it.
+
+    Returns:
+        The token; None where none is asked for.
+
+    Raises:
+        SettingsError: No header can hold it, so that nobody could be let in.
+    """
+    token = os.environ.pop(TOKEN_VARIABLE, "")
+    if not all("!" <= one <= "~" for one in token):
+        problem = "may hold visible ASCII characters alone; look for a space, or a line's end after it"
+        raise SettingsError("the bearer token", problem, TOKEN_VARIABLE)
+    return token or None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from actors.bundle import Bundle
 from pipeline.bundles import open_bundle
 from pipeline.errors import BundleRefused, SettingsError
-from pipeline.serving.settings import ServeSettings, load_serve
+from pipeline.serving.settings import ServeSettings, load_serve, take_token
 
 CONFIG = Path(__file__).parents[2] / "configs" / "serve.yaml"
 
@@ -70,3 +71,25 @@ def test_a_budget_that_holds_no_pair_is_refused(base_bundle: Bundle) -> None:
     small = settings.model_copy(update={"pool": settings.pool.model_copy(update={"budget_tokens": 32})})
     with pytest.raises(SettingsError, match=r"pool\.budget_tokens: 32 tokens hold no pair"):
         open_bundle(small)
+
+
+def test_the_token_is_taken_out_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for given, token in (("s3cret", "s3cret"), ("", None)):
+        monkeypatch.setenv("SLUICE_TOKEN", given)
+        assert take_token() == token
+        assert "SLUICE_TOKEN" not in os.environ
+    assert take_token() is None
+
+
+@pytest.mark.parametrize("given", ["s3cret\n", " ", "two words", "secré", "\udce9"])
+def test_a_token_that_no_header_can_hold_is_refused_and_not_shown(
+    given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A door whose token came out of a file, with the line's end, started and let nobody in."""
+    monkeypatch.setenv("SLUICE_TOKEN", given)
+    with pytest.raises(
+        SettingsError, match=r"visible ASCII characters alone.*\(from SLUICE_TOKEN\)"
+    ) as refused:
+        take_token()
+    assert refused.value.exit_code == 78
+    assert given.strip() == "" or given not in str(refused.value)
