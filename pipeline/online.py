@@ -10,6 +10,7 @@ sent. Everything here is Ray; what is done with a request is in `pipeline.servin
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import signal
 import socket
@@ -156,10 +157,15 @@ class Replicas:
             raise DoorFailed(f"nothing can be deployed: {_last_line(error)}") from error
 
     def remove(self) -> None:
-        """Take the application from the cluster, and leave that. Blocks for some seconds."""
-        if self._handle is not None:
-            serve.delete(self._settings.name)
-        ray.shutdown()
+        """Take the application from the cluster, and leave that. Blocks for some seconds, at most for a minute."""
+        try:
+            if self._handle is not None:
+                serve.delete(self._settings.name)
+        except (RayError, RayServeException, TimeoutError) as error:
+            # What was accepted is answered all the same, and a successor removes what is left.
+            logger.warning("the replicas may still be there: %s", _last_line(error))
+        finally:
+            ray.shutdown()
 
 
 async def _answer(response: DeploymentResponse) -> Any:  # noqa: ANN401 - whatever the replica gives
@@ -203,7 +209,7 @@ async def _run(settings: ServeSettings, bundle: Bundle, token: str | None, liste
     serving = asyncio.create_task(http.serve([listener]))
     keeping = asyncio.create_task(service.keep_ready())
     host, port = listener.getsockname()[:2]
-    logger.info("door open at http://%s:%s", host, port)
+    logger.info("door open at http://%s:%s", f"[{host}]" if ":" in host else host, port)
     deploying = _in_thread(replicas.deploy)
     try:
         await _until_stopped(stopping, deploying, service, start_s=settings.scaling.start_s)
@@ -230,12 +236,14 @@ async def _until_stopped(
     """Wait for the end; a door that is not ready for the first time within `start_s` has failed."""
     began = time.monotonic()
     while not stopping.is_set() and service.not_ready == STARTING:
+        # Again and again: at some time in its start Ray puts a handler before ours that prints a stack and aborts.
+        _stop_on_signals(stopping)
         if deploying.done():
             deploying.result()
-            _stop_on_signals(stopping)  # Ray's own handler, which prints a stack, had come before ours
         if time.monotonic() - began > start_s:
             raise DoorFailed(f"no replica was warm within {start_s:g} s")
         await asyncio.sleep(0.1)
+    _stop_on_signals(stopping)
     await stopping.wait()
 
 
@@ -263,10 +271,19 @@ def _in_thread(work: Callable[[], None]) -> asyncio.Future[None]:
 @contextmanager
 def _listening(settings: ServeSettings) -> Iterator[socket.socket]:
     http = settings.http
+    v6 = ":" in http.host
+    family = socket.AF_INET6 if v6 else socket.AF_INET
     try:
-        listener = socket.create_server((http.host, http.port), backlog=2048)
+        listener = socket.create_server(
+            (http.host, http.port),
+            family=family,
+            backlog=2048,
+            dualstack_ipv6=v6 and socket.has_dualstack_ipv6(),
+        )
     except OSError as error:
-        problem = f"cannot listen on {http.host}:{http.port}: {error.strerror}; 0 takes a free port"
-        raise settings.refuse("http.port", problem) from error
+        said = f"cannot listen on {http.host}, port {http.port}: {error.strerror}"
+        if error.errno in {errno.EADDRINUSE, errno.EACCES}:
+            raise settings.refuse("http.port", f"{said}; 0 takes a free port") from error
+        raise settings.refuse("http.host", f"{said}; name an address of this machine") from error
     with listener:
         yield listener

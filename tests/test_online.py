@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
 
 from actors.bundle import Bundle
+from pipeline.errors import SettingsError
+from pipeline.serving.service import STARTING
+from pipeline.serving.settings import ServeSettings
 from tests.doors import Door
 from tests.fakes import PoisonPreparer, PoisonScorer, stand_in_bundle
 
@@ -43,6 +51,14 @@ def overrides(bundle: Bundle, ray_address: str, name: str) -> list[str]:
         "queue.max_wait_s=120",
         f"ray.address={ray_address}",
     ]
+
+
+@pytest.fixture(scope="module")
+def online() -> ModuleType:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of Ray Serve's own fields
+        from pipeline import online
+    return online
 
 
 @pytest.fixture(scope="module")
@@ -166,3 +182,72 @@ def test_the_real_model_answers_on_a_ray_of_its_own_and_the_end_is_clean(
             assert door.stop() == 0
             assert len(last.result().json()["verdicts"]) == 300
         assert "t0ken" not in door.log
+
+
+@pytest.mark.parametrize("ready", [False, True])
+def test_a_signal_ends_the_door_whatever_ray_does_to_it_while_it_starts(
+    online: ModuleType, ready: bool
+) -> None:
+    """SIGTERM before the replicas were warm printed Ray's stack, and ended the door with SIGABRT."""
+    of_ray: list[int] = []
+    service = SimpleNamespace(not_ready=STARTING)
+
+    async def door() -> None:
+        stopping, deploying = asyncio.Event(), asyncio.get_running_loop().create_future()
+        online._stop_on_signals(stopping)
+        waiting = asyncio.create_task(online._until_stopped(stopping, deploying, service, start_s=60))
+        await asyncio.sleep(0.02)
+        signal.signal(signal.SIGTERM, lambda number, _: of_ray.append(number))
+        service.not_ready = None if ready else STARTING
+        await asyncio.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            await asyncio.wait_for(waiting, 20)
+        finally:
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    try:
+        asyncio.run(door())
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
+    assert of_ray == []
+
+
+def test_replicas_that_do_not_go_do_not_change_how_the_door_ends(
+    online: ModuleType, stand_in: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end was a stack and 1, also in the place of what had ended the door."""
+    left: list[bool] = []
+
+    def refuse(_: str) -> None:
+        raise TimeoutError("still there after 60s")
+
+    monkeypatch.setattr(online.serve, "delete", refuse)
+    monkeypatch.setattr(online.ray, "shutdown", lambda: left.append(True))
+    handle: Any = object()
+    online.Replicas(ServeSettings(bundle=str(stand_in.path)), stand_in, handle=handle).remove()
+    assert left == [True]
+
+
+@pytest.mark.parametrize(
+    ("host", "setting"),
+    [("127.0.0.1", "http.port"), ("192.0.2.1", "http.host"), ("no-such.invalid", "http.host")],
+)
+def test_an_address_that_cannot_be_listened_on_is_named(online: ModuleType, host: str, setting: str) -> None:
+    """A host that is not this machine's was said to be a matter of the port."""
+    settings = ServeSettings(bundle="any", http={"host": "127.0.0.1", "port": 0})
+    with online._listening(settings) as listener:
+        taken = ServeSettings(bundle="any", http={"host": host, "port": listener.getsockname()[1]})
+        with pytest.raises(SettingsError) as refused, online._listening(taken):
+            pass
+    assert refused.value.setting == setting
+    assert "cannot listen on" in refused.value.problem
+
+
+def test_a_door_may_be_at_an_address_of_ipv6(online: ModuleType) -> None:
+    """It was refused: the family of addresses was always the fourth version's."""
+    with online._listening(ServeSettings(bundle="any", http={"host": "::1", "port": 0})) as listener:
+        assert listener.getsockname()[0] == "::1"
