@@ -184,8 +184,7 @@ def _of_file(sample: Sample, setting: Setting) -> Lesson:
     columns = Columns(given.query, given.document, level=None, p_severe=given.p_severe or "p_severe")
     labels = read_labels([source], columns, sample.labels.rubric, both_kinds=False)
     query = [text for text, _ in compose(labels.pairs, setting.template, str(source))]
-    everything = [*sample.query, *query]
-    role = sample.roles.inherit(everything, clusters(everything))[len(sample.query) :]
+    role = _latest_roles(sample, query)
     said: dict[int, list[float]] = {}
     for row in labels.rows:
         said.setdefault(row.pair, []).append(row.p_severe)
@@ -204,6 +203,22 @@ def _of_file(sample: Sample, setting: Setting) -> Lesson:
         _taught([couples[i] for i in held_out], logit[held_out]),
         prior_of(sample),
     )
+
+
+def _latest_roles(sample: Sample, query: Sequence[str]) -> list[Role | None]:
+    """The role of each query, or else the last to be used of those that queries like it have; None where none has.
+
+    The earliest will not do: a query that is like one of `train` and one of `test` would have both learned from.
+    """
+    everything, order = [*sample.query, *query], list(Role)
+    cluster = clusters(everything).tolist()
+    own = [sample.roles.by_query.get(digest(text)) for text in everything]
+    latest: dict[int, Role] = {}
+    for number, role in zip(cluster, own, strict=True):
+        if role is not None:
+            latest[number] = max(role, latest.get(number, role), key=order.index)
+    found = [role or latest.get(number) for number, role in zip(cluster, own, strict=True)]
+    return found[len(sample.query) :]
 
 
 def _taught(couples: Sequence[Couple], logit: NDArray[np.float64]) -> Taught:

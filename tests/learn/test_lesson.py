@@ -291,6 +291,17 @@ def test_a_file_says_nothing_of_queries_that_judge_nor_of_any_like_them(of, sett
     assert len(found.held_out) == 0
 
 
+def test_a_file_says_nothing_of_queries_that_judge_though_one_in_it_joins_them_with_train(
+    of, setting, tmp_path, monkeypatch
+):
+    """What a teacher said of the role test was learned, where a query of the file was like one of train too."""
+    monkeypatch.setattr(lesson, "clusters", lambda queries: np.zeros(len(queries), np.int64))
+    train = min(of_roles(of, Role.TRAIN))
+    rows = [row(text, "x", 0.1) for text in (train, "like all of them", *of_roles(of, *JUDGING))]
+    path = write(tmp_path / "said.jsonl", rows)
+    assert texts(prepare_lesson(of, setting(TeacherKind.FILE, path)).pairs, "queries") == {train}
+
+
 def test_a_file_of_nothing_but_queries_that_judge_is_refused(of, setting, tmp_path):
     path = write(
         tmp_path / "said.jsonl", [row(text, "x", i % 2) for i, text in enumerate(of_roles(of, *JUDGING))]
