@@ -111,7 +111,7 @@ def among_people(labels: Labels) -> Agreement:
     """
     said = _by_pair(labels)
     many = {pair: levels for pair, levels in said.items() if len(levels) > 1}
-    settled = {row.pair for row in labels.rows if row.adjudicated}
+    settled = {row.pair for row in labels.rows if row.adjudicated and row.source is Source.HUMAN}
     severe = {labels.rubric.levels.index(level) for level in labels.rubric.severe}
     conflicts = sorted(
         pair

@@ -145,6 +145,13 @@ def test_a_pair_that_one_person_alone_has_labelled_is_counted_unless_somebody_se
     assert found.n_alone == found.to_json()["pairs_of_one_person"] == 1
 
 
+def test_a_judge_settles_nothing():
+    """A judge's row that said so hid what people disagree on, and that one person alone had spoken."""
+    judge = label(0, "bad", "gpt", Source.JUDGE, adjudicated=True)
+    assert among_people(labels(label(0, "good"), label(0, "bad", "b"), judge)).conflicts == (0,)
+    assert among_people(labels(label(0, "good"), judge)).n_alone == 1
+
+
 def test_judges_do_not_count_as_people():
     found = among_people(labels(label(0, "good"), label(0, "bad", "gpt", Source.JUDGE)))
 
