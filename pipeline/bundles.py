@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 Opened = TypeVar("Opened")
 
 _PINNED = re.compile(r"(?P<location>.+)#(?P<digest>sha256:[0-9a-f]{64})", re.DOTALL)
+_MEANT_AS_PIN = re.compile(r"#sha256:[^/]*$", re.IGNORECASE)
 _HUB = "hf://"
 _ON_HUB = re.compile(r"hf://(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[0-9a-f]{40})")
 WITH_PASSWORD = re.compile(r"//[^@/]*:[^@/]*@")
@@ -96,6 +97,8 @@ def local_bundle(address: str) -> Path:
     """
     pinned = _PINNED.fullmatch(address)
     location, digest = (pinned["location"], pinned["digest"]) if pinned else (address, None)
+    if pinned is None and _MEANT_AS_PIN.search(address) and not Path(address).exists():
+        raise BundleProblem(address, "after #sha256: come the 64 digits of its digest, 0 to 9 and a to f")
     if location.startswith(_HUB):
         folder = _from_hub(location)
     elif "://" in location:

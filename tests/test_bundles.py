@@ -84,6 +84,13 @@ def test_an_address_that_is_pinned_stays_as_it_is() -> None:
     assert pin(f"s3://a/b#{digest}", "sha256:" + "1" * 64) == f"s3://a/b#{digest}"
 
 
+@pytest.mark.parametrize("pin", ["#sha256:abc", f"#sha256:{'A' * 64}", f"#SHA256:{'a' * 64}"])
+@pytest.mark.parametrize("place", ["out/bundle", "memory://shop/bundle"])
+def test_a_digest_that_is_none_is_said_to_be_so(place: str, pin: str) -> None:
+    """It was taken for a part of the folder's name: "no sluice.json there"."""
+    assert "64 digits" in refusal(place + pin)
+
+
 def test_a_folder_may_have_the_sign_of_a_digest_in_its_name(bundle: Bundle, tmp_path: Path) -> None:
     odd = shutil.move(bundle.path, tmp_path / "a#sha256:b")
     assert Bundle.open(local_bundle(str(odd))).digest == bundle.digest

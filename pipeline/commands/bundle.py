@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -43,6 +44,7 @@ _MOST_CHARS = 60
 """Of two values on one line."""
 _LONGEST = 300
 """Characters that are shown of a value."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 app = typer.Typer(name="bundle", help="The bundle that a gate scores with.", no_args_is_help=True)
 
@@ -219,15 +221,17 @@ def _by_part(found: list[Differing]) -> dict[str, dict[str, list[Any]]]:
 
 def _show(bundle: Bundle) -> None:
     manifest, console = bundle.manifest, Console(soft_wrap=True, highlight=False)
-    console.print(manifest.name, style="bold", markup=False)
+    console.print(_printable(manifest.name), style="bold", markup=False)
     for name, fact in _facts(bundle):
-        console.print(f"{name}: {fact}", markup=False)
+        console.print(_printable(f"{name}: {fact}"), markup=False)
     if manifest.roles:
         roles = Table(title="labels by role")
         for column in ("role", "pairs", "severe", "clusters"):
             roles.add_column(column, justify="left" if column == "role" else "right")
         for role, count in manifest.roles.items():
-            roles.add_row(escape(role), f"{count.n_pairs:,}", f"{count.n_severe:,}", f"{count.n_clusters:,}")
+            roles.add_row(
+                escape(_printable(role)), f"{count.n_pairs:,}", f"{count.n_severe:,}", f"{count.n_clusters:,}"
+            )
         console.print(roles)
     figures = list(_figures(manifest.metrics))
     if figures:
@@ -237,6 +241,11 @@ def _show(bundle: Bundle) -> None:
         for name, text in figures:
             measured.add_row(escape(name), escape(text))
         console.print(measured)
+
+
+def _printable(text: str) -> str:
+    """The text without orders to the terminal: a bundle may come from anybody."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def _facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
@@ -257,16 +266,22 @@ def _facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
     yield "fields of a query", _made_of(manifest.template.query)
     yield "fields of a document", _made_of(manifest.template.document)
     yield "computed as", str(manifest.serving)
-    yield from _beside_parent(manifest.metrics.get("against_parent", {}))
+    yield from _beside_parent(_mapping(manifest.metrics, "against_parent"))
     yield "longest pair", f"{manifest.max_tokens} tokens"
     yield "labels from", manifest.origin
-    let_pass = manifest.metrics.get("training", {}).get("accepted")
-    if let_pass:
-        yield "problems of the labels that were let pass", ", ".join(let_pass)
+    let_pass = _mapping(manifest.metrics, "training").get("accepted")
+    if let_pass and isinstance(let_pass, list):
+        yield "problems of the labels that were let pass", ", ".join(map(str, let_pass))
     for name, digest in manifest.data.items():
         yield "label file", f"{name} {digest}"
     yield "code", manifest.code or "not known"
     yield "files", ", ".join(manifest.files)
+
+
+def _mapping(metrics: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A part of what was measured; nothing where somebody wrote something else."""
+    found = metrics.get(name)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _made_of(parts: Sequence[Part]) -> str:
@@ -311,13 +326,13 @@ def _from(manifest: Manifest, threshold: float) -> str:
 def _figures(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What `Evaluation.to_json` wrote, as far as it is there."""
     for name in ("n_pairs", "n_severe", "n_clusters"):
-        if name in metrics:
+        if isinstance(metrics.get(name), int):
             yield name.removeprefix("n_"), f"{metrics[name]:,}"
-    figures = {**metrics.get("figures", {}), **metrics.get("calibration", {})}
+    figures = {**_mapping(metrics, "figures"), **_mapping(metrics, "calibration")}
     for name, title in TITLES.items():
         if isinstance(figures.get(name), float):
             yield title, f"{figures[name]:.3f}, a point"
-        with suppress(KeyError, TypeError):
+        with suppress(KeyError, TypeError, ValueError):
             yield title, str(Estimate.from_json(figures[name]))
 
 
@@ -340,5 +355,5 @@ def _brief(value: object, *, never: bool) -> str:
     if never and value is None:
         return "never"
     plain = isinstance(value, str) and value == value.strip() != ""
-    text = str(value) if plain else json.dumps(value, ensure_ascii=False)
+    text = _printable(str(value) if plain else json.dumps(value, ensure_ascii=False))
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

@@ -130,6 +130,32 @@ def test_what_is_expected_and_lacking_is_shown(bundle, tmp_path):
     assert run("show", other.path).exit_code == 0
 
 
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        {"training": [1]},
+        {"training": {"accepted": 1}},
+        {"training": {"accepted": [1]}},
+        {"n_pairs": "many"},
+        {"figures": [1]},
+        {"figures": {"auc": AUC | {"value": "high"}}},
+        {"against_parent": 5},
+    ],
+)
+def test_metrics_that_somebody_else_wrote_are_shown_as_far_as_they_are_understood(bundle, tmp_path, metrics):
+    """Each of them ended in a traceback."""
+    child = write_child(tmp_path / "child", bundle, replace(bundle.manifest, metrics=metrics))
+    assert run("show", child.path).exit_code == 0
+
+
+def test_what_a_bundle_says_gives_the_terminal_no_orders(bundle, tmp_path):
+    odd = replace(bundle.manifest, name="\x1b[2Jcleared", origin="here\x1b]0;title\x07")
+    child = write_child(tmp_path / "child", bundle, odd)
+    for said in (run("show", child.path), run("diff", bundle.path, child.path)):
+        assert "\x1b" not in said.stdout
+        assert "\\x1b[2Jcleared" in said.stdout
+
+
 def test_a_threshold_that_is_never_reached_and_long_texts_are_told_in_words(bundle, tmp_path):
     manifest = bundle.manifest
     blank = replace(manifest, template=replace(manifest.template, separator=" | "))
