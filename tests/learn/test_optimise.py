@@ -28,7 +28,7 @@ FOUND = pairs(60, 4)
 HERE = [one for one in InstructionSet if one in instructions_here()]
 IN_BF16 = Serving(precision=Precision.BF16)
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "few_draws")
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def told(label_file, tiny_encoder):
 
 
 @pytest.fixture(scope="module")
-def parent(told, tmp_path_factory, one_thread) -> Bundle:
+def parent(told, tmp_path_factory, one_thread, few_draws) -> Bundle:
     done = train(load_learn(None, told), tmp_path_factory.mktemp("bundles") / "parent")
     return Bundle.open(done.finished.bundle.path)
 
