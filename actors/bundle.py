@@ -97,9 +97,11 @@ def refuse_existing(folder: Path) -> None:
         folder: Where a bundle shall go.
 
     Raises:
-        BundleProblem: Something is there.
+        BundleProblem: Something is there, or whether it is cannot be told.
     """
-    if folder.exists():
+    with _saying(folder, "cannot be written"):
+        there = folder.exists()
+    if there:
         raise BundleProblem(str(folder), "exists already, and a bundle is never overwritten")
 
 

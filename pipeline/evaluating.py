@@ -158,7 +158,11 @@ def write_report(folder: Path, report: Report) -> None:
 
 def refuse_existing(folder: Path) -> None:
     """Refuse a folder for a report where something is, before work is done for it."""
-    if folder.exists():
+    try:
+        there = folder.exists()
+    except OSError as error:
+        raise DataRefused(str(folder), f"cannot be written: {error.strerror}") from error
+    if there:
         raise DataRefused(str(folder), "exists already; name a new folder for the report")
 
 

@@ -193,10 +193,15 @@ def test_a_place_where_something_is_is_refused_at_once(made, settings):
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(settings, tmp_path):
+    """A name that no folder can have, and a folder that may not be entered, came up as tracebacks."""
     (tmp_path / "file").touch()
-    with pytest.raises(BundleProblem, match="out: nothing can be written there: Not a dir") as caught:
-        train(settings(), tmp_path / "file" / "out")
-    assert "\n" not in str(caught.value)
+    for name, said in (
+        ("file/out", "out: nothing can be written there: Not a dir"),
+        ("x" * 300, "cannot be written: File name too long"),
+    ):
+        with pytest.raises(BundleProblem, match=said) as caught:
+            train(settings(), tmp_path / name)
+        assert "\n" not in str(caught.value)
 
 
 def test_what_the_audit_finds_is_mended_or_accepted_by_name(settings, tmp_path):
