@@ -112,7 +112,7 @@ class Manifest:
     """File name to `sha256:<hex>`; filled in by `write_bundle`."""
 
     def __post_init__(self) -> None:
-        if self.max_tokens < 1:
+        if not 1 <= self.max_tokens < 2**31:
             raise ValueError(f"no pair has at most {self.max_tokens} tokens")
 
     @property

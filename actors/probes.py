@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from actors.bundle import PROBES_FILE
 from actors.errors import BundleProblem
+from actors.kinds import MALFORMED
 from actors.serving import Precision
 from actors.tokens import Tokens
 
@@ -97,6 +98,9 @@ def read_probes(folder: Path) -> Probes | None:
         raise BundleProblem(str(folder), f"{PROBES_FILE} cannot be read: {error.strerror}") from error
     try:
         (batch,) = pa.ipc.open_stream(content)
-        return Probes(Tokens.from_arrow(batch), batch.column(_LOGIT_COLUMN).to_numpy())
-    except (pa.ArrowException, ValueError, KeyError) as error:
+        logit = batch.column(_LOGIT_COLUMN).to_numpy()
+        if not len(logit) or not np.isfinite(logit).all():  # against none, no replica would ever differ
+            raise ValueError("it needs pairs, each with a finite logit")
+        return Probes(Tokens.from_arrow(batch), logit)
+    except (pa.ArrowException, *MALFORMED) as error:
         raise BundleProblem(str(folder), f"{PROBES_FILE} is malformed: {error}") from error

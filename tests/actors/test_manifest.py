@@ -70,6 +70,7 @@ def test_counts_that_cannot_be_are_refused(counts):
         {"name": 1},
         {"max_tokens": "48"},
         {"max_tokens": True},
+        {"max_tokens": 1 << 31},
         {"origin": None},
         {"code": None},
         {"parent": 3},

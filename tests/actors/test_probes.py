@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from actors.bundle import PROBES_FILE
@@ -24,8 +25,28 @@ def test_a_bundle_may_have_none(tmp_path):
     assert read_probes(tmp_path) is None
 
 
-@pytest.mark.parametrize("content", [b"", b"no arrow", Probes(TOKENS, LOGIT).to_bytes()[:-400]])
+def stream(**columns):
+    batch = pa.RecordBatch.from_pydict(columns)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no arrow",
+        Probes(TOKENS, LOGIT).to_bytes()[:-400],
+        stream(token_ids=[1, 2], encoder_logit=[0.5, 1.5]),
+        stream(token_ids=[[1]], encoder_logit=["high"]),
+        Probes(TOKENS, LOGIT * np.float32(np.nan)).to_bytes(),
+        Probes(TOKENS.slice(0, 0), LOGIT[:0]).to_bytes(),
+    ],
+)
 def test_probes_that_are_malformed_are_refused(tmp_path, content):
+    """Ids that are no lists ended a replica with an AttributeError, and no pairs at all let every replica pass."""
     (tmp_path / PROBES_FILE).write_bytes(content)
     with pytest.raises(BundleProblem, match=r"probes\.arrow is malformed"):
         read_probes(tmp_path)
