@@ -89,11 +89,17 @@ class Gatherer:
         self._waiting: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
         self._broken: ScorerBroken | None = None
+        self._scoring_since: float | None = None
 
     @property
     def broken(self) -> ScorerBroken | None:
         """Why nothing is scored any more; None while it is."""
         return self._broken
+
+    @property
+    def batch_s(self) -> float:
+        """For how long the batch that is being scored has been, in seconds; 0 while there is none."""
+        return 0.0 if self._scoring_since is None else time.monotonic() - self._scoring_since
 
     async def score(self, tokens: Tokens) -> Scored:
         """Score one caller's pairs, in whatever company.
@@ -162,13 +168,15 @@ class Gatherer:
         return shares
 
     async def _go(self, shares: Sequence[_Share]) -> None:
-        began = time.monotonic()
+        self._scoring_since = began = time.monotonic()
         try:
             tokens = Tokens.joined([share.waiting.tokens.slice(share.start, share.stop) for share in shares])
             borne = await asyncio.get_running_loop().run_in_executor(self._thread, self._score, tokens)
         except Exception as error:  # noqa: BLE001 - whatever it is, this scorer is not asked again
             self._give_up(ScorerBroken(f"{type(error).__name__}: {error}"), shares)
             return
+        finally:
+            self._scoring_since = None
         seconds = time.monotonic() - began
         n_tokens = int(cost(tokens).sum())
         shares[0].waiting.batches.append(Batch(len(tokens), n_tokens, seconds, borne.effort))

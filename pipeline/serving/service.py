@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 STARTING = "starting"
 DRAINING = "draining"
 _TICK_S = 0.2
+_SILENCE_S = 10.0
+"""Without any answer for so long, a request that is given up is no sign of its own size: no verdicts come."""
 
 
 class Judges(Protocol):
@@ -72,6 +74,8 @@ class Service:
         self.not_ready: str | None = STARTING
         """Why no verdicts come now; None when they do."""
         self._judges = judges
+        self._silent_since: float | None = None
+        """When the first was asked after the latest answer; None while there is no such."""
         self._admission = Admission(
             max_wait_s=settings.queue.max_wait_s,
             max_tokens=bundle.manifest.max_tokens,
@@ -113,7 +117,7 @@ class Service:
         while True:
             if self.not_ready not in {None, DRAINING} and await self._proved() and self.not_ready != DRAINING:
                 logger.info("ready: a replica answers")
-                self.not_ready = None
+                self.not_ready = self._silent_since = None
             await asyncio.sleep(_TICK_S)
 
     async def drained(self) -> None:
@@ -125,6 +129,8 @@ class Service:
 
     async def _judged(self, candidates: Candidates) -> Judged:
         deadline_s = self.settings.requests.deadline_s
+        if self._silent_since is None:
+            self._silent_since = time.monotonic()
         try:
             async with asyncio.timeout(deadline_s):
                 judged = await self._ask(candidates)
@@ -133,15 +139,23 @@ class Service:
                     self.metrics.retried()
                     judged = await self._ask(candidates)
         except TimeoutError as error:
+            # Another's answer may have come meanwhile.
+            if self._silent_since is not None and time.monotonic() - self._silent_since >= _SILENCE_S:
+                self._lost("nothing was answered in time")
             said = f"no answer within {deadline_s:g} s; try again, or send fewer candidates at a time"
             raise Refusal(504, Kind.TIMEOUT, said, 1) from error
         if isinstance(judged, Unavailable):
-            if self.not_ready is None:
-                logger.error("not ready until a replica answers again: %s", judged.because)
-                self.not_ready = "no replica answers"
+            self._lost(judged.because)
             raise Refusal(503, Kind.UNHEALTHY, "the replica that scored it was lost, twice; try again", 1)
+        self._silent_since = None
         self._admission.learn(judged)
         return judged
+
+    def _lost(self, because: str) -> None:
+        """Let nobody else wait for replicas that do not answer."""
+        if self.not_ready is None:
+            logger.error("not ready until a replica answers again: %s", because)
+            self.not_ready = "no replica answers"
 
     async def _ask(self, candidates: Candidates) -> Judged | Unavailable:
         """Have candidates judged, by this door's bundle and no other."""

@@ -94,12 +94,16 @@ class Scoring:
             source=Source(f"{socket.gethostname()}:{os.getpid()}", scorer.bundle.digest),
         )
         self._running: asyncio.Task[None] | None = None
+        # Nobody waits for a batch of that age: neither a caller, nor whoever asks if the pool is warm.
+        self._hang_s = max(settings.requests.deadline_s, settings.scaling.start_s)
 
     @property
     def broken(self) -> str | None:
         """Why it scores nothing any more; None while it does."""
         if self._gatherer.broken is not None:
             return str(self._gatherer.broken)
+        if self._gatherer.batch_s > self._hang_s:
+            return f"a batch has been scored for more than {self._hang_s:g} s"
         return "nothing is gathered any more" if self._running is not None and self._running.done() else None
 
     async def score(self, tokens: Tokens) -> Scored | Unavailable:

@@ -114,6 +114,43 @@ def test_nothing_hangs_beyond_the_deadline_and_what_was_asked_is_given_up(bundle
     assert service._admission.n_requests == 0
 
 
+def test_replicas_that_hang_are_no_replicas_that_answer(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a replica that hung, every request waited for its deadline, and the door said that it was ready."""
+    monkeypatch.setattr("pipeline.serving.service._SILENCE_S", 0.1)
+    service = service_on(bundle, 30.0, requests={"deadline_s": 0.2})
+
+    async def work() -> None:
+        with pytest.raises(Refusal, match=r"no answer within 0\.2 s"):
+            await service.answer(asked(150))
+        assert service.not_ready == "no replica answers"
+        with pytest.raises(Refusal, match="no replica answers"):
+            await service.answer(asked(150))
+
+    asyncio.run(work())
+    service._judges._script = [None]
+    beside_its_keeper(service, lambda: until(lambda: service.not_ready is None))
+
+
+def test_a_request_that_takes_too_long_while_others_are_answered_is_no_sign_of_a_lost_replica(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.serving.service._SILENCE_S", 0.1)
+    service = service_on(bundle, 30.0, None, requests={"deadline_s": 2.0})
+
+    async def both() -> None:
+        slow = asyncio.create_task(service.answer(asked(150)))
+        await asyncio.sleep(0.05)
+        service._admission._waiting = 0.0  # before anything was measured one at a time is let in
+        await service.answer(asked(50))
+        with pytest.raises(Refusal, match="no answer within"):
+            await slow
+
+    asyncio.run(both())
+    assert service.not_ready is None
+
+
 def test_the_second_try_has_no_deadline_of_its_own(bundle: Bundle) -> None:
     service = service_on(bundle, "gone", 30.0, requests={"deadline_s": 0.1})
     assert refusal(service, 150).status == 504

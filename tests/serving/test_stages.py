@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from actors.tokens import Tokens
 from pipeline.records import Candidates, Reason
 from pipeline.serving.stages import Preparing, Scoring
 from pipeline.serving.values import Judged, Scored, Source, Unavailable
-from tests.fakes import ArithmeticPreparer, PoisonScorer
+from tests.fakes import ArithmeticPreparer, ArithmeticScorer, PoisonScorer
 from tests.serving.local import settings_for
 
 
@@ -34,6 +35,16 @@ class Asked:
         nothing = np.zeros(len(tokens), np.float32)
         scores = Scores(nothing, nothing, np.zeros(len(tokens), np.int8))
         return self._answer or Scored(scores, {}, 0.0, (), Source("a", "b"))
+
+
+class HangingScorer(ArithmeticScorer):
+    """Scores nothing until a test lets it."""
+
+    free = threading.Event()
+
+    def score(self, tokens: Tokens) -> Scores:
+        self.free.wait(60)
+        return super().score(tokens)
 
 
 def judge(score: Asked, *texts: str) -> Judged | Unavailable:
@@ -82,3 +93,26 @@ def test_a_replica_that_broke_says_so_to_whoever_watches_it(bundle: Bundle) -> N
         assert isinstance(await scoring.score(pair), Unavailable)
 
     asyncio.run(work())
+
+
+def test_a_replica_that_hangs_says_so_to_whoever_watches_it(bundle: Bundle) -> None:
+    """It was healthy for ever, so that nobody replaced it, and each of its callers waited for the deadline."""
+    limits: dict[str, dict[str, object]] = {"requests": {"deadline_s": 0.1}, "scaling": {"start_s": 0.2}}
+    pool: dict[str, object] = {"scorer": "tests.serving.test_stages:HangingScorer"}
+
+    async def work() -> None:
+        scoring = Scoring(settings_for(bundle, pool=pool, **limits))
+        scored = asyncio.create_task(scoring.score(Tokens.from_rows([[150]], None)))
+        await asyncio.sleep(0.05)
+        assert scoring.broken is None
+        while scoring.broken is None:
+            await asyncio.sleep(0.01)
+        assert scoring.broken == "a batch has been scored for more than 0.2 s"
+        HangingScorer.free.set()
+        assert isinstance(await scored, Scored)
+        assert scoring.broken is None
+
+    try:
+        asyncio.run(asyncio.wait_for(work(), 30))
+    finally:
+        HangingScorer.free.set()
