@@ -74,8 +74,8 @@ class Scaling(Section):
     max_ongoing_requests: int = Field(default=256, ge=1)
     """Requests that one replica holds at once; it gathers from these. Others wait in the door."""
     start_s: float = Field(default=180.0, gt=0)
-    """A pool that is not warm after so long ends the door; a replica that scores one batch for longer, and longer than
-    `requests.deadline_s`, is replaced. Seconds."""
+    """A pool that is not warm after so long ends the door; a replica that scores one batch for longer, and longer
+    than `requests.deadline_s`, is replaced. Seconds."""
 
 
 class ServeSettings(BaseSettings, Sourced):
