@@ -30,3 +30,12 @@ def test_every_candidate_of_the_demo_ends_exactly_once_and_what_is_pruned_is_sev
     assert report["prune"] > 20
     assert report["prune_precision"] >= 0.85
     assert (tmp_path / "demo-bundle" / "sluice.json").is_file()
+
+
+@pytest.mark.parametrize("out", ["file", "file/out"])
+def test_a_folder_that_cannot_be_written_to_is_a_wrong_call(tmp_path: Path, out: str) -> None:
+    """It was a traceback."""
+    (tmp_path / "file").touch()
+    said = CliRunner().invoke(app, ["demo", "--out", str(tmp_path / out)])
+    assert said.exit_code == 2
+    assert "written" in said.output

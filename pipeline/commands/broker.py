@@ -20,12 +20,13 @@ from pipeline.kafka.embedded import EmbeddedKafka
 from pipeline.kafka.jars import cache_folder
 
 CHECK_EVERY_S = 0.5
+MAX_PORT = 65535
 
 
 def broker(
     *,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port of the first broker; 0: a free one.")
+        int, typer.Option(min=0, max=MAX_PORT, help="Port of the first broker; 0: a free one.")
     ] = 9092,
     brokers: Annotated[int, typer.Option(min=1, max=9, help="How many, on consecutive ports.")] = 1,
     data: Annotated[
@@ -37,10 +38,14 @@ def broker(
     """Run Apache Kafka on this machine until interrupted. Needs neither Java nor Docker.
 
     Exit codes: 69 it did not start, stopped by itself, or the port is taken, 75 another one uses the folder, 78
-    the folder was made with another number of brokers.
+    the folder cannot be written to, or was made with another number of brokers.
 
     Example: sluice broker --port 9092 --brokers 3
     """
+    if port + brokers - 1 > MAX_PORT:
+        raise typer.BadParameter(
+            f"{brokers} brokers take ports up to {port + brokers - 1}", param_hint="--port"
+        )
     folder = data or cache_folder() / f"broker-{brokers}"
     with _until_interrupted(), EmbeddedKafka(data=folder, n_brokers=brokers, port=port) as kafka:
         if as_json:

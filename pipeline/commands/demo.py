@@ -34,8 +34,14 @@ def demo(
 
     Example: `sluice demo --candidates 10000`
     """
-    out.mkdir(parents=True, exist_ok=True)
     log = out / "demo-gate.log"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        log.touch()
+    except OSError as error:
+        raise typer.BadParameter(
+            f"{out} cannot be written to: {error.strerror}", param_hint="--out"
+        ) from error
     err = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=err, transient=True) as progress:

@@ -134,8 +134,11 @@ class EmbeddedKafka:
     def _start(self, stack: ExitStack) -> None:
         data = self._data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sluice-kafka-")))
         data = data.expanduser().resolve()
-        data.mkdir(parents=True, exist_ok=True)
-        stack.enter_context(_locked(data))
+        try:
+            data.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(_locked(data))
+        except OSError as error:
+            raise SettingsError("data", f"cannot be written to: {error.strerror}", str(data)) from error
         places = self._places(data)
         # By the folder's name: one that was half made by a start that was cut off is completed, not mixed.
         cluster_id = base64.urlsafe_b64encode(uuid.uuid5(uuid.NAMESPACE_URL, str(data)).bytes)

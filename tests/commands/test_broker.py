@@ -9,10 +9,11 @@ import subprocess
 import sys
 
 import pytest
+import typer
 from kafka import KafkaAdminClient
 
 from pipeline.commands.broker import broker
-from pipeline.errors import PortTaken
+from pipeline.errors import PortTaken, SettingsError
 
 COMMAND = [
     sys.executable,
@@ -41,6 +42,20 @@ def test_a_taken_port_is_an_error_with_an_exit_code(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(PortTaken) as raised:
         broker(port=other.getsockname()[1], data=tmp_path)
     assert raised.value.exit_code == 69
+
+
+def test_ports_that_there_are_not_are_a_wrong_call(tmp_path):
+    """The second broker's port ended in an OverflowError."""
+    with pytest.raises(typer.BadParameter, match="up to 65536"):
+        broker(port=65535, brokers=2, data=tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_with_an_exit_code(tmp_path):
+    """It was a traceback, as where the user's cache may not be written to."""
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match="data: cannot be written to: Not a directory") as raised:
+        broker(port=0, data=tmp_path / "file" / "data")
+    assert raised.value.exit_code == 78
 
 
 def test_help_shows_an_example():
