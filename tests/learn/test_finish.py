@@ -34,6 +34,8 @@ MANIFEST = plain_manifest(
 QUERIES = words(400)
 NEW = words(120, seed=1)
 
+pytestmark = pytest.mark.usefixtures("few_draws")
+
 
 @pytest.fixture(autouse=True)
 def texts_that_tell(monkeypatch):
