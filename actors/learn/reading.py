@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from actors.errors import DataRefused
 from actors.learn.labels import Columns, Label, Labels, Pair, Sampling, Source
+from actors.learn.listing import one_line
 from actors.rubric import Rubric
 
 _Choice = TypeVar("_Choice", bound=enum.StrEnum)
@@ -56,13 +57,17 @@ def read_labels(
         first.
 
     Raises:
-        DataRefused: A file cannot be read, lacks a column or holds no row; a level, a probability, a time or a
-            text is not one; or all labels are of one kind.
+        DataRefused: A file cannot be read, is named twice, lacks a column or holds no row; a level, a probability,
+            a time or a text is not one; a pair is in two clusters; or all labels are of one kind.
     """
     places: dict[str, int] = {}
     pairs: list[Pair] = []
     rows: list[Label] = []
     for path in paths:
+        if paths.count(path) > 1:
+            raise DataRefused(
+                str(path), "is named twice, so that its opinions would count twice; name it once"
+            )
         table = _read(path)
         _refuse_missing(path, table, columns, rubric)
         for number, row in enumerate(_rows(table, path), start=1):
@@ -97,12 +102,15 @@ def read_probabilities(paths: Sequence[Path], column: str, labels: Labels) -> ND
         The mean for each of `labels.pairs`, float64 `[n]`; NaN for a pair that has no value.
 
     Raises:
-        DataRefused: A file lacks the column, or a value is no probability.
+        DataRefused: A file lacks the column, or has other rows than before; or a value is no probability.
     """
     found: list[list[float]] = [[] for _ in labels.pairs]
     rows = iter(labels.rows)
-    for path in paths:
-        table = _read(path)
+    tables = [_read(path) for path in paths]
+    if sum(map(len, tables)) != len(labels.rows):
+        source = ", ".join(map(str, paths))
+        raise DataRefused(source, "was changed while it was read; begin again when nobody writes to it")
+    for path, table in zip(paths, tables, strict=True):
         _refuse_columns(path, table, [column])
         for number, (value, row) in enumerate(zip(table[column].to_pylist(), rows, strict=False), start=1):
             if value is not None:
@@ -193,7 +201,7 @@ def _refuse_other_cluster(before: str | None, here: str | None, where: str) -> N
 def _refuse_columns(path: Path, table: pa.Table, wanted: Sequence[str]) -> None:
     missing = sorted(set(wanted) - set(table.schema.names))
     if missing:
-        there = ", ".join(table.schema.names)
+        there = ", ".join(map(one_line, table.schema.names))
         raise DataRefused(str(path), f"no column {', '.join(missing)}; map it to one of: {there}")
     for name in sorted(set(wanted)):
         kind = table.schema.field(name).type

@@ -328,6 +328,26 @@ def test_probabilities_beside_the_labels_are_read_for_each_pair(written):
     np.testing.assert_allclose(read_probabilities(files, "p", labels), [0.3, np.nan, 1.0])
 
 
+def test_probabilities_of_other_rows_than_those_of_the_labels_are_refused(written):
+    """A file that had grown gave its probabilities to other pairs."""
+    labels = read_labels(written({"p": 0.2}, {"t": "Lamp", "level": "bad", "p": 0.4}), COLUMNS, RUBRIC)
+    with pytest.raises(DataRefused, match="was changed while it was read"):
+        read_probabilities(written({"p": 0.9}, {"p": 0.2}, {"p": 0.4}), "p", labels)
+
+
+def test_a_file_that_is_named_twice_is_refused(written):
+    """People without a name count as many: one of them seemed to be two who agree."""
+    paths = written({}, {"t": "Lamp", "level": "bad"})
+    with pytest.raises(DataRefused, match=r"labels.parquet: is named twice"):
+        read_labels([*paths, *paths], COLUMNS, RUBRIC)
+
+
+def test_names_of_columns_are_shown_without_what_moves_a_cursor(written):
+    with pytest.raises(DataRefused, match=r"map it to one of: .*, a b$") as refusal:
+        read_labels(written({"a\x1b\nb": 1}), replace(COLUMNS, level="grade"), RUBRIC)
+    assert str(refusal.value).isprintable()
+
+
 @pytest.mark.parametrize("p", [1.5, "much", float("nan")])
 def test_what_is_no_probability_beside_the_labels_is_refused(written, p):
     files = written({"p": p, "level": "bad"}, {"t": "Lamp"})
