@@ -136,6 +136,8 @@ def _figures(evaluation: Evaluation) -> dict[str, str]:
 
 def _segments(parts: Mapping[str, Evaluation]) -> Table:
     """A figure to a line: beside each other they would not fit on a terminal."""
+    from actors.learn.listing import one_line  # noqa: PLC0415
+
     table = Table(title="by segment: described, not promised")
     table.add_column("segment", overflow="fold")
     table.add_column("what")
@@ -143,7 +145,9 @@ def _segments(parts: Mapping[str, Evaluation]) -> Table:
     for name, part in parts.items():
         figures = {TITLES[figure]: str(part.figures[figure]) for figure in _BY_SEGMENT}
         figures |= {TITLES["brier"]: str(part.reliability.brier)}
-        table.add_row(escape(name or "(none)"), "pairs, clusters", f"{part.n_pairs:,}, {part.n_clusters:,}")
+        table.add_row(
+            escape(one_line(name) or "(none)"), "pairs, clusters", f"{part.n_pairs:,}, {part.n_clusters:,}"
+        )
         for title, said in figures.items():
             table.add_row("", title, escape(said))
         table.add_section()

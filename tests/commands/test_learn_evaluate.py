@@ -69,6 +69,16 @@ def test_segments_are_described_by_the_columns_of_the_settings(tmp_path, known):
     assert "(none)" in table
 
 
+def test_a_segment_moves_no_cursor(tmp_path, known):
+    one, config = bundle(tmp_path), tmp_path / "train.yaml"
+    known.write_text(known.read_text().replace("toys", "to\\u001b[2Jys"))
+    config.write_text(f"labels:\n  paths: [{known}]\n  columns: {{segment: part}}\n")
+    table = run(one.path, "-c", config).stdout
+
+    assert "to [2Jys" in table
+    assert "\x1b" not in table
+
+
 def test_segments_fit_on_a_terminal(tmp_path, known):
     """Ten columns of figures left three letters for each, on a terminal of 80."""
     one, config = bundle(tmp_path), tmp_path / "train.yaml"
