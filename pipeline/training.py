@@ -94,6 +94,11 @@ def train(
     paths = settings.labels.paths
     if not paths:
         raise settings.refuse("labels.paths", "name the files of labels")
+    record = settings.policy.record
+    if record is not None and not record.absolute().parent.is_dir():
+        raise settings.refuse(
+            "policy.record", f"{record.parent} is no folder; the record is kept in one that is there"
+        )
     accepted = {*settings.labels.accept, *accept}
     plan = _plan(settings, overlap_accepted=Kind.OVERLAP in accepted)
     source = ", ".join(map(str, paths))

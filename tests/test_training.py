@@ -30,7 +30,7 @@ from tests.model_folders import tiny_encoder as tiny_encoder_folder
 
 FOUND = pairs(60, 4)
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "few_draws")
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def settings(label_file, tiny_encoder) -> Callable[..., LearnSettings]:
 
 
 @pytest.fixture(scope="module")
-def made(settings, tmp_path_factory, one_thread):
+def made(settings, tmp_path_factory, one_thread, few_draws):
     """A run to its end; for tests that only read."""
     return train(settings(), tmp_path_factory.mktemp("bundles") / "made")
 
@@ -141,6 +141,8 @@ def refused(settings, out, error, match, **given):
     ("change", "match"),
     [
         ("labels.paths=[]", "labels.paths: name the files of labels"),
+        # It was said after the last update.
+        ("policy.record=/nowhere/tries.jsonl", "policy.record: /nowhere is no folder"),
         ("recipe.epochs=0", "recipe.epochs: 0 leaves nothing to learn where teacher.kind is none"),
         ("recipe.max_tokens=513", "model.base: .* 512 positions, and recipe.max_tokens is 513"),
         ("model.base=/nowhere/at/all", "model.base: /nowhere/at/all: no such folder"),
