@@ -6,6 +6,7 @@ import asyncio
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import requests
 
 from actors.bundle import Bundle
 from pipeline.serving import door
+from pipeline.serving import server as serving
 from pipeline.serving.server import MAX_HEAD_BYTES, server
 from pipeline.serving.service import Service
 from tests.serving.local import LocalJudge, settings_for
@@ -89,3 +91,48 @@ def test_what_is_no_http_is_told_in_one_line_though_an_answer_was_given(
                 pass
     assert "the rest of a request was not HTTP" in caplog.text
     assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("first", "piece"),
+    [
+        (b"", b""),
+        (b"GET /healthz HTTP/1.1\r\nHost: door\r\nX-Slow: ", b"x"),
+        (b"POST /nothing HTTP/1.1\r\nHost: door\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    ],
+    ids=["silent", "head", "answered"],
+)
+def test_a_connection_that_is_held_without_a_request_is_closed(
+    url: str, first: bytes, piece: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sent a byte now and then, or none, kept it for ever, with no token: the door ran out of them."""
+    monkeypatch.setattr(serving, "KEEP_S", 0.5)
+    monkeypatch.setattr(serving, "HEAD_S", 0.5)
+    with caller(url) as stranger:
+        stranger.sendall(first)
+        stranger.settimeout(0.05)
+        closed, until = False, time.monotonic() + 30
+        while not closed and time.monotonic() < until:
+            try:
+                stranger.sendall(piece)
+                closed = not stranger.recv(999)
+            except TimeoutError:
+                continue
+            except OSError:
+                closed = True
+        assert closed
+
+
+def test_a_body_may_take_longer_than_a_head_and_who_was_answered_may_ask_again_later(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "HEAD_S", 1.0)
+    body = b'{"candidates": []}'
+    head = b"POST /v1/score HTTP/1.1\r\nHost: door\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with caller(url) as slow:
+        for _ in range(2):
+            slow.sendall(head + body[:9])
+            time.sleep(1.5)
+            slow.sendall(body[9:])
+            assert slow.recv(9999).startswith(b"HTTP/1.1 200 ")
+            time.sleep(1.5)
