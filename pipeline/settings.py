@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
@@ -26,8 +26,9 @@ SECRET_WORDS = ("password", "secret", "token", "oauth", "proxy")
 MASK = "********"
 BATCH_OVERHEAD_BYTES = 1024
 """A record batch of one message: its header of 61 bytes, and the record's own, with some room."""
-_INSTANCE = "^[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$"
-"""What Kafka takes for a group instance id."""
+_NAME = "^[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$"
+"""What Kafka takes for a topic and for a group instance id."""
+TopicName = Annotated[str, Field(max_length=249, pattern=_NAME)]
 
 
 class Section(BaseModel):
@@ -45,17 +46,17 @@ class Section(BaseModel):
 class Topics(Section):
     """The topics of one gate. Each output needs the partitions that the settings promise."""
 
-    input: str = "candidates"
+    input: TopicName = "candidates"
     """Where candidates come from."""
-    prune: str = "candidates.prune"
+    prune: TopicName = "candidates.prune"
     """Severe violations."""
-    review: str = "candidates.review"
+    review: TopicName = "candidates.review"
     """Borderline candidates, for people."""
-    pass_: str | None = Field(default="candidates.pass", alias="pass")
+    pass_: TopicName | None = Field(default="candidates.pass", alias="pass")
     """The rest. Null switches it off; then `audit` is needed, so that nothing goes uncounted."""
-    reject: str = "candidates.reject"
+    reject: TopicName = "candidates.reject"
     """What could not be scored, as it was read, with the reason."""
-    audit: str | None = None
+    audit: TopicName | None = None
     """Counts per claim, in the same transaction as its verdicts. Needed where `pass` is off."""
 
     fold_partitions: bool = False
@@ -86,7 +87,7 @@ class Gate(Section):
 
     group: str = Field(default="sluice", min_length=1)
     """Consumer group. Gates of one group share the partitions."""
-    instance: str | None = Field(default=None, max_length=249, pattern=_INSTANCE)
+    instance: str | None = Field(default=None, max_length=249, pattern=_NAME)
     """Name of this gate within its group; needed when there is more than one. Names the group instance id
     and the transactional id, so that its successor ends what it left open. Letters, digits, `.`, `_`, `-`."""
     run: int = Field(default=1, ge=1)

@@ -17,9 +17,9 @@ from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 
-from pipeline.errors import BrokerRefused, TransientError
+from pipeline.errors import BrokerRefused, SettingsError, TransientError
 from pipeline.kafka.admin import DEADLINE_S, ask
-from pipeline.kafka.client import open_client, translated
+from pipeline.kafka.client import describe, open_client, translated
 from pipeline.kafka.offsets import CommittedOffset, group_offsets
 from pipeline.records import TopicPartition
 
@@ -28,6 +28,15 @@ _LEAST_S = 1.0
 """What the second question of one deadline is given at least."""
 _UNSETTLED_S = 5.0
 """A commit that returned is seen within milliseconds; what is open for longer is not about to be committed."""
+
+
+_NEVER = (
+    kafka_errors.InvalidTopicError,
+    kafka_errors.InvalidReplicationFactorError,
+    kafka_errors.InvalidPartitionsError,
+    kafka_errors.InvalidConfigurationError,
+    kafka_errors.PolicyViolationError,
+)
 
 
 class NewTopic(NamedTuple):
@@ -65,6 +74,7 @@ def create(
         The names of those that were created.
 
     Raises:
+        SettingsError: One cannot be as it is wanted, such as with more replicas than there are brokers.
         BrokerUnreachable: No broker answers.
         BrokerRefused: One does, and does not let us.
         TransientError: Another error of the broker's.
@@ -82,7 +92,12 @@ def create(
                 }
                 for name in absent
             }
-            admin.create_topics(new, timeout_ms=round(deadline_s * 1000), wait_for_metadata=True)
+            try:
+                admin.create_topics(new, timeout_ms=round(deadline_s * 1000), wait_for_metadata=True)
+            except _NEVER as error:  # however often it is asked
+                raise SettingsError(
+                    "topics", f"refused by the broker: {describe(error)}", "the call"
+                ) from error
         return absent
 
     return ask(kafka, make, deadline_s=deadline_s, doing="creating topics")

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from pipeline.errors import SettingsError
 from pipeline.kafka import topics
 
 if TYPE_CHECKING:
@@ -30,3 +31,13 @@ def test_the_topics_of_a_gate_are_created_once(kafka: EmbeddedKafka) -> None:
 
     again = CliRunner().invoke(app, ["topics", "create", *options])
     assert again.stdout.count("present") == len(names)
+
+
+@pytest.mark.kafka
+def test_more_replicas_than_there_are_brokers_are_refused_for_good(kafka: EmbeddedKafka) -> None:
+    """It was said to be worth another try: exit code 75."""
+    words = ["bundle=b", f"kafka.bootstrap_servers={kafka.bootstrap_servers}", "topics.input=never"]
+    options = [part for word in words for part in ("--set", word)]
+    said = CliRunner().invoke(app, ["topics", "create", "--replication", "3", *options])
+    assert isinstance(said.exception, SettingsError)
+    assert "refused by the broker" in str(said.exception)
