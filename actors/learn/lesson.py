@@ -258,7 +258,7 @@ def _unlabelled(made: Sequence[Couple], sample: Sample, template: PairTemplate) 
     documents nearest to a query 47%.
     """
     labelled = set(zip(sample.query, sample.document, strict=True))
-    judging = {digest(sample.query[i]) for i in np.flatnonzero(sample.role != Role.TRAIN).tolist()}
+    judging = {query for query, role in sample.roles.by_query.items() if role is not Role.TRAIN}
     texts = texts_of([query for query, _ in made], [document for _, document in made], template)
     return [
         couple

@@ -128,6 +128,13 @@ def test_what_is_made_asks_nothing_that_a_role_asks_which_judges(of):
     assert lesson._unlabelled(made, of, TEMPLATE) == [new, trained]
 
 
+def test_what_is_made_asks_nothing_that_judges_by_an_earlier_bundle_though_no_label_is_of_it(of):
+    """Its role stays with it: labels of it that come later may judge what learned from it."""
+    known = Roles({**of.roles.by_query, digest("an earlier query"): Role.TEST})
+    made = [({"text": text}, {"text": "a thing"}) for text in ("something new", "an earlier query")]
+    assert lesson._unlabelled(made, replace(of, roles=known), TEMPLATE) == made[:1]
+
+
 def test_no_label_of_a_role_that_judges_changes_a_lesson_of_features(of, setting, encoder):
     turned = [
         row if of.role[row.pair] in {Role.TRAIN, Role.DEV} else turned_round(row) for row in of.labels.rows
