@@ -12,7 +12,7 @@ import pytest
 import typer
 from kafka import KafkaAdminClient
 
-from pipeline.commands.broker import broker
+from pipeline.commands.broker import _until_interrupted, broker
 from pipeline.errors import PortTaken, SettingsError
 
 COMMAND = [
@@ -23,19 +23,31 @@ COMMAND = [
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_runs_until_a_signal_and_ends_with_zero(tmp_path, number):
+def test_runs_until_a_signal_and_ends_with_zero(tmp_path):
     command = [*COMMAND, "--port", "0", "--data", str(tmp_path), "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         said = json.loads(process.stdout.readline())
         with KafkaAdminClient(bootstrap_servers=said["bootstrap_servers"]) as admin:
             assert admin.list_topics() == []
-        process.send_signal(number)
+        process.send_signal(signal.SIGTERM)
         assert process.wait(120) == 0
     assert said["data"] == str(tmp_path)
     host, _, port = said["bootstrap_servers"].partition(":")
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((host, int(port)))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("before", [signal.SIG_IGN, signal.default_int_handler], ids=["ignored", "heeded"])
+def test_either_signal_ends_it_without_an_error_whatever_was_done_about_it_before(number, before):
+    earlier = signal.signal(number, before)
+    try:
+        with _until_interrupted():
+            signal.raise_signal(number)
+            pytest.fail("it goes on")
+        assert signal.getsignal(number) is before
+    finally:
+        signal.signal(number, earlier)
 
 
 def test_a_taken_port_is_an_error_with_an_exit_code(tmp_path):
