@@ -171,7 +171,7 @@ class Gatherer:
         self._scoring_since = began = time.monotonic()
         try:
             tokens = Tokens.joined([share.waiting.tokens.slice(share.start, share.stop) for share in shares])
-            borne = await asyncio.get_running_loop().run_in_executor(self._thread, self._score, tokens)
+            borne = await asyncio.get_running_loop().run_in_executor(self._thread, self._score_all, tokens)
         except Exception as error:  # noqa: BLE001 - whatever it is, this scorer is not asked again
             self._give_up(ScorerBroken(f"{type(error).__name__}: {error}"), shares)
             return
@@ -187,6 +187,13 @@ class Gatherer:
             own = {share.start + place - at: why for place, why in failures if at <= place < at + n}
             self._give(share, _part(borne.scores, at, at + n), own, seconds)
             at += n
+
+    def _score_all(self, tokens: Tokens) -> Borne:
+        """In the thread. Scores of another number cannot be told apart: whose they are, nobody knows."""
+        borne = self._score(tokens)
+        if len(borne.scores) != len(tokens):
+            raise ValueError(f"{len(borne.scores)} scores for {len(tokens)} pairs")
+        return borne
 
     def _give(self, share: _Share, scores: Scores, failures: dict[int, str], seconds: float) -> None:
         waiting = share.waiting

@@ -212,6 +212,28 @@ def test_a_scorer_that_raises_is_asked_no_more_and_nobody_waits_for_it() -> None
     assert len(gathering(work).batches) == 1
 
 
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_scorer_that_gives_another_number_of_scores_answers_nobody(n: int) -> None:
+    """The first callers got theirs and the last a 500; of too many, each got whatever stood in its place."""
+
+    def score(tokens: Tokens) -> Borne:
+        nothing = np.zeros(n, np.float32)
+        return Borne(Scores(nothing, nothing, np.zeros(n, np.int8)), {})
+
+    async def work() -> None:
+        gatherer = Gatherer(score, budget_tokens=4 * PAD, linger_s=0.05, source=SOURCE)
+        running = asyncio.create_task(gatherer.run())
+        answers = await asyncio.gather(
+            gatherer.score(pairs(1)), gatherer.score(pairs(2)), return_exceptions=True
+        )
+        assert [str(one) for one in answers] == [
+            f"the scorer is broken: ValueError: {n} scores for 2 pairs"
+        ] * 2
+        running.cancel()
+
+    asyncio.run(work())
+
+
 @given(
     st.lists(st.lists(st.integers(0, 500), min_size=1, max_size=9), min_size=1, max_size=8), st.integers(1, 9)
 )
