@@ -125,12 +125,6 @@ def verdicts(record: Record) -> Sighting:
     Returns:
         What they are about: one entry per verdict.
 
-    Args:
-        record: Of an output topic.
-
-    Returns:
-        What it says, source and run included.
-
     Raises:
         InputError: It is no message of verdicts.
     """
@@ -179,7 +173,8 @@ def _arrow_verdicts(value: bytes) -> Sighting:
         offset, row = (table[name].to_pylist() for name in ("source_offset", "source_row"))
         ending = [_CODES[action] for action in table["action"].to_pylist()]
         found = Sighting(TopicPartition(topic, partition), run, offset, row, ending)
-        _checked(Sighting(found.source, run, (min(offset),), (min(row),), (min(ending),)))
+        for extreme in (min, max):
+            _checked(Sighting(found.source, run, (extreme(offset),), (extreme(row),), (extreme(ending),)))
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(Reason.NOT_ARROW, "not a batch of verdicts") from error
     return found

@@ -120,11 +120,18 @@ def test_bytes_are_read_or_refused_and_nothing_else(value, batch, as_reject):
         (rejected if as_reject else verdicts)(record)
 
 
-def test_a_batch_about_two_partitions_is_foreign():
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("source_partition", pa.array([1, 2], pa.int32())),
+        ("source_offset", pa.array([1, 1 << 63], pa.uint64())),  # ended `reconcile` with an OverflowError
+        ("source_row", pa.array([1, 1 << 31], pa.int64())),
+    ],
+)
+def test_a_batch_about_two_partitions_or_places_that_cannot_be_is_foreign(column, values):
     (record,) = outputs(2, batch=True)
     table = pa.ipc.open_stream(record.value).read_all()
-    at = table.schema.get_field_index("source_partition")
-    mixed = table.set_column(at, "source_partition", pa.array([1, 2], pa.int32()))
+    mixed = table.set_column(table.schema.get_field_index(column), column, values)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, mixed.schema) as writer:
         writer.write_table(mixed)
