@@ -194,8 +194,17 @@ def _unkept(path: Path, error: OSError) -> DataRefused:
 
 def _admitted(before: tuple[Try, ...], attempt: Try, where: str) -> tuple[Try, ...]:
     """The tries with this one, if it fits the plan."""
-    if before and before[0].n_planned != attempt.n_planned:
-        planned = before[0].n_planned
+    planned, *others = sorted({one.n_planned for one in before}) or [attempt.n_planned]
+    if (
+        others
+    ):  # a part of the chance to be wrong is another by each plan, and together they are more than there is
+        plans = " and ".join(map(str, (planned, *others)))
+        raise DataRefused(
+            where,
+            f"tries on these labels were planned to be {plans} in all, which do not add up; label a fresh sample "
+            "of clusters and begin another record",
+        )
+    if planned != attempt.n_planned:
         raise DataRefused(
             where,
             f"{planned} tries were planned before the first, so {attempt.n_planned} cannot be now; "

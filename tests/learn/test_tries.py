@@ -33,6 +33,18 @@ def test_a_try_beyond_the_plan_is_refused_in_one_line_and_not_recorded(tmp_path)
     assert record.read_bytes() == before
 
 
+def test_tries_of_two_plans_do_not_add_up(tmp_path):
+    """A try of five that a bundle tells of, beside three of three on record: a chance of 1.4 times what was said."""
+    record, five = tmp_path / "tries.jsonl", Wish(0.95, 0.95, 0.05, n_tries=5)
+    begin(record, attempt("sha256:b"))
+    before = record.read_bytes()
+    for wish in (WISH, five):
+        for look in (check, begin):
+            with pytest.raises(DataRefused, match="planned to be 2 and 5 in all, which do not add up"):
+                look(record, attempt("sha256:c", wish=wish), [attempt("sha256:a", wish=five)])
+    assert record.read_bytes() == before
+
+
 def test_another_target_is_another_try(tmp_path):
     record = tmp_path / "tries.jsonl"
     begin(record, attempt())
