@@ -56,9 +56,8 @@ class Sources:
         """Where a setting came from, for a person; for a default, where it could have been set."""
         if _holds(self.given, setting):
             return "--set"
-        variable = ENV_PREFIX + setting.replace(".", "__").upper()
-        if variable in {name.upper() for name in os.environ}:
-            return variable
+        if _holds(self.environment, setting):
+            return _variable(setting)
         return str(self.path) if self.path else "the default: no file was given"
 
 
@@ -124,6 +123,14 @@ def _holds(tree: object, name: str) -> bool:
             return False
         tree = tree[part]
     return True
+
+
+def _variable(setting: str) -> str:
+    """The variable that gave a setting: its own, that of its section, or, of a section, one of those within it."""
+    own = ENV_PREFIX + setting.replace(".", "__").upper()
+    given = sorted({name.upper() for name in os.environ})
+    near = (one for one in given if f"{own}__".startswith(f"{one}__") or one.startswith(f"{own}__"))
+    return own if own in given else next(near, own)
 
 
 def _read(path: Path) -> dict[str, Any]:

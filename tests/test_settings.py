@@ -271,6 +271,22 @@ def test_a_wrong_variable_is_refused(
     assert (refused.setting, refused.source) == (setting, variable)
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "setting"),
+    [
+        ("SLUICE_GATE", '{"run": "x"}', "gate.run"),
+        ("SLUICE_PUBLISH__TRANSACTION_TIMEOUT_S", "90", "publish"),
+    ],
+)
+def test_a_setting_of_a_section_is_blamed_on_the_variable_that_gave_it(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, variable: str, value: str, setting: str
+) -> None:
+    """It was blamed on the file, which does not have it."""
+    monkeypatch.setenv(variable, value)
+    refused = refusal(write())
+    assert (refused.setting, refused.source) == (setting, variable)
+
+
 @pytest.mark.parametrize("section", ["gate", "kafka"])
 def test_a_variable_that_is_not_json_is_refused(
     write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, section: str
