@@ -117,7 +117,7 @@ def _parquet(file: pq.ParquetFile, path: Path, columns: Columns) -> Iterator[Row
                 for content in batch.to_pylist():
                     yield row_of(content, columns, f"{path}, row {n}")
                     n += 1
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
             raise DataUnusable(f"{path}, after row {n}", str(error)) from error
 
 

@@ -111,6 +111,24 @@ def test_a_text_of_a_parquet_file_that_is_not_utf8_ends_it_with_the_place(tmp_pa
         list(rows)
 
 
+@pytest.mark.parametrize(
+    "document",
+    [
+        pa.array([1 << 62], pa.timestamp("us")),
+        pa.array([1 << 30], pa.date32()),
+        pa.StructArray.from_arrays([pa.array(["x"]), pa.array(["y"])], ["title", "title"]),
+    ],
+    ids=["no such time", "no such day", "a field twice"],
+)
+def test_a_value_that_python_does_not_have_ends_it_with_the_place(tmp_path, document):
+    """Each ended with a traceback."""
+    path = tmp_path / "items.parquet"
+    pq.write_table(pa.table({"candidate_id": ["a"], "query": ["q"], "document": document}), path)
+    rows, _ = read_candidates(path, Columns())
+    with pytest.raises(DataUnusable, match="after row 0"):
+        list(rows)
+
+
 def test_lines_that_may_not_be_read_are_said_to_be_so(tmp_path, monkeypatch):
     """It ended with a traceback."""
 
