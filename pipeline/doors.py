@@ -17,7 +17,7 @@ from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, ClassVar, Protocol, Self
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 import orjson
 
@@ -45,8 +45,11 @@ class State(Protocol):
 
 def ask(host: str, port: int) -> dict[str, Any] | None:
     """What a gate's `/status` says; None where no gate answers. Blocks for two seconds at most."""
+    direct = build_opener(
+        ProxyHandler({})
+    )  # the environment may name a proxy, which does not know this machine
     try:
-        with urlopen(f"http://{host}:{port}/status", timeout=2) as answer:
+        with direct.open(f"http://{host}:{port}/status", timeout=2) as answer:
             found: object = orjson.loads(answer.read())
             return (
                 found if isinstance(found, dict) and "not_ready" in found else None

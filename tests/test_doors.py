@@ -67,6 +67,16 @@ def test_another_program_at_the_port_is_no_gate(
     assert gate_at("127.0.0.1", port) is None
 
 
+def test_a_gate_is_asked_without_the_proxy_of_the_environment(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `http_proxy` set, no gate answered to `sluice status`, nor to `sluice demo`, which waited for it."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert gate_at("127.0.0.1", int(doors.url.rpartition(":")[2])) is not None
+
+
 def test_metrics_are_in_the_text_format(doors: Doors) -> None:
     code, body = ask(doors, "/metrics")
     assert code == 200
