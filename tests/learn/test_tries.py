@@ -34,7 +34,7 @@ def test_a_try_beyond_the_plan_is_refused_in_one_line_and_not_recorded(tmp_path)
 
 
 def test_tries_of_two_plans_do_not_add_up(tmp_path):
-    """A try of five that a bundle tells of, beside three of three on record: a chance of 1.4 times what was said."""
+    """A try of five that a bundle told of, beside three of three on record: 1.4 times the stated chance."""
     record, five = tmp_path / "tries.jsonl", Wish(0.95, 0.95, 0.05, n_tries=5)
     begin(record, attempt("sha256:b"))
     before = record.read_bytes()
