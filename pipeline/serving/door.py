@@ -208,10 +208,13 @@ class _Watched:
         try:
             await self._inner(scope, receive, watched)
         except asyncio.CancelledError:
-            if started or self._service.not_ready != DRAINING:
+            if self._service.not_ready != DRAINING:
                 raise
-            refusal = Refusal(503, Kind.UNHEALTHY, "the door has closed; try again", 1)
-            await _error(refusal)(scope, receive, watched)
+            if (
+                not started
+            ):  # of the rest of an answer that nobody fetched, the server says that it is missing
+                refusal = Refusal(503, Kind.UNHEALTHY, "the door has closed; try again", 1)
+                await _error(refusal)(scope, receive, watched)
         finally:
             # The route, not what was asked for: a stranger's paths must not become series.
             path = getattr(scope.get("route"), "path", "other")

@@ -19,6 +19,20 @@ from pipeline.serving.service import DRAINING, STARTING, Service
 from tests.fakes import PoisonScorer
 from tests.serving.local import service_on
 
+SCOPE = {
+    "type": "http",
+    "method": "POST",
+    "path": "/v1/score",
+    "raw_path": b"/v1/score",
+    "query_string": b"",
+    "headers": [],
+    "http_version": "1.1",
+    "scheme": "http",
+    "server": ("door", 80),
+    "client": ("caller", 1),
+}
+"""Of a request as the server hands it on."""
+
 
 def candidates(*texts: object) -> dict[str, Any]:
     return {
@@ -248,18 +262,6 @@ def test_metrics_tell_requests_pairs_and_batches(client: TestClient) -> None:
 def test_a_request_whose_caller_has_gone_is_given_up(bundle: Bundle) -> None:
     service = service_on(bundle, 30.0)
     sent: list[Any] = []
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": "/v1/score",
-        "raw_path": b"/v1/score",
-        "query_string": b"",
-        "headers": [],
-        "http_version": "1.1",
-        "scheme": "http",
-        "server": ("door", 80),
-        "client": ("caller", 1),
-    }
     messages: Sequence[dict[str, Any]] = [
         {"type": "http.request", "body": orjson.dumps(candidates(150)), "more_body": False},
         {"type": "http.disconnect"},
@@ -274,7 +276,7 @@ def test_a_request_whose_caller_has_gone_is_given_up(bundle: Bundle) -> None:
         sent.append(message)
 
     async def ask() -> None:
-        await asyncio.wait_for(door.app(service)(scope, receive, send), 25)
+        await asyncio.wait_for(door.app(service)(SCOPE.copy(), receive, send), 25)
         await asyncio.sleep(0)
 
     asyncio.run(ask())
@@ -313,3 +315,29 @@ def test_what_a_closing_door_waits_for_no_more_is_told_to_come_again(
     assert "Traceback" not in caplog.text
     assert b'code="503",path="/v1/score"} 1.0' in service.metrics.exposition()
     assert service._admission.n_requests == 0
+
+
+def test_an_answer_that_nobody_fetches_ends_with_the_door_without_a_stack(service: Service) -> None:
+    sent: list[Any] = []
+    coming = [{"type": "http.request", "body": orjson.dumps(candidates(150)), "more_body": False}]
+
+    async def receive() -> dict[str, Any]:
+        if not coming:
+            await asyncio.Event().wait()
+        return coming.pop()
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    async def ask() -> None:
+        asking = asyncio.create_task(door.app(service)(SCOPE.copy(), receive, send))
+        while len(sent) < 2:
+            await asyncio.sleep(0.01)
+        await service.drained()
+        asking.cancel()
+        await asyncio.wait_for(asking, 25)
+
+    asyncio.run(ask())
+    assert sent == ["http.response.start", "http.response.body"]
