@@ -166,5 +166,6 @@ def _show(settings: Settings, planned: Reset, *, dry_run: bool) -> None:
 def _table(settings: Settings, *columns: str) -> Table:
     table = Table(title=f"group {escape(settings.gate.group)}")
     for column in columns:
-        table.add_column(column, justify="left" if column == "partition" else "right")
+        # Folded: a name or an offset that is cut off at the terminal's width may be that of another.
+        table.add_column(column, justify="left" if column == "partition" else "right", overflow="fold")
     return table

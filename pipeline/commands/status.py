@@ -70,7 +70,8 @@ def _show(report: dict[str, Any], settings: Settings) -> None:
     console = Console(soft_wrap=True)
     table = Table(title=f"group {escape(settings.gate.group)}")
     for column in ("partition", "committed", "end", "lag"):
-        table.add_column(column, justify="left" if column == "partition" else "right")
+        # Folded: a name or an offset that is cut off at the terminal's width may be that of another.
+        table.add_column(column, justify="left" if column == "partition" else "right", overflow="fold")
     for name, partition in report["partitions"].items():
         table.add_row(name, *(f"{partition[key]:,}" for key in ("committed", "end", "lag")))
     console.print(table)

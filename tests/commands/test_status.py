@@ -74,6 +74,17 @@ def test_a_group_may_be_named_as_it_likes(sets: list[str]) -> None:
     assert "group a[/b]" in sluice([*sets, "gate.group='a[/b]'"], "status").stdout
 
 
+@pytest.mark.parametrize("command", [["status"], ["offsets", "show"]])
+def test_in_a_narrow_terminal_no_name_and_no_number_is_cut_off(
+    sets: list[str], monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    """Of a long name 80 columns left the beginning alone, and of an offset its first digits."""
+    monkeypatch.setenv("COLUMNS", "40")
+    said = sluice(sets, *command)
+    assert said.exit_code == 0, said.output
+    assert "…" not in said.stdout
+
+
 def test_a_gate_that_does_not_answer_is_said(sets: list[str]) -> None:
     said = sluice(sets, "status")
     assert said.exit_code == 0
