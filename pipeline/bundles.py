@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 from actors.batching import padded_widths
 from actors.bundle import FILES, MANIFEST_FILE, Bundle, check_names, read_manifest
 from actors.errors import ActorError, BundleProblem, DigestMismatch
-from actors.files import draft_beside
+from actors.files import draft_beside, sweep_drafts
 from pipeline.errors import BundleRefused
 from pipeline.kafka.jars import cache_folder
 
@@ -36,6 +36,8 @@ _MEANT_AS_PIN = re.compile(r"#sha256:[^/]*$", re.IGNORECASE)
 _HUB = "hf://"
 _ON_HUB = re.compile(r"hf://(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[0-9a-f]{40})")
 WITH_PASSWORD = re.compile(r"//[^@/]*:[^@/]*@")
+_LEFT_BEHIND_S = 3600.0
+"""A download that wrote nothing for so long is over: its process was killed."""
 _OF_THE_HUB = {".gitattributes"}
 """What the hub puts into every repository by itself."""
 
@@ -203,6 +205,7 @@ def _in_place(draft: Path, target: Path) -> Path:
 def _fetching(location: str, target: Path) -> Iterator[Path]:
     """A draft to fetch into; whatever goes wrong meanwhile is about the address, in one line."""
     logger.info("fetching bundle %s into %s", location, target.parent)
+    sweep_drafts(target.parent, older_than_s=_LEFT_BEHIND_S)
     try:
         with draft_beside(target) as draft:
             yield draft

@@ -5,6 +5,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -193,6 +194,20 @@ def test_a_copy_that_was_altered_is_refused_when_it_is_opened(stored: fsspec.Abs
     (folder / "model.safetensors").write_text("other weights")
     with pytest.raises(BundleRefused, match=r"model\.safetensors was altered"):
         open_with(Bundle.open, "memory://shop/one")
+
+
+def test_what_a_killed_process_had_fetched_does_not_stay_in_the_cache(bundle: Bundle, cache: Path) -> None:
+    """Each gate that was killed while it fetched its bundle left a part of it behind, for ever."""
+    (left, busy) = (cache / ".sluice-left", cache / ".sluice-busy")
+    long_ago = time.time() - 7200
+    for draft in (left, busy):
+        draft.mkdir(parents=True)
+        (draft / "model.safetensors").write_bytes(b"half")
+    for old in (left / "model.safetensors", left, busy):
+        os.utime(old, (long_ago, long_ago))
+    local_bundle(f"file://{bundle.path}")
+    assert not left.exists()
+    assert busy.exists()
 
 
 def test_a_disk_that_is_full_leaves_nothing_in_the_cache(bundle: Bundle, cache: Path) -> None:
