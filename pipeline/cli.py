@@ -8,6 +8,7 @@ Every verb has help with an example, `--json` where it reports, and exit codes t
 from __future__ import annotations
 
 import sys
+import traceback
 
 import typer
 from rich.console import Console
@@ -27,7 +28,7 @@ from pipeline.commands import (
     status,
     topics,
 )
-from pipeline.errors import SluiceError
+from pipeline.errors import FatalError, SluiceError
 
 EXIT_TRANSIENT = 75  # EX_TEMPFAIL, as Fenced
 EXIT_DATA = 65  # EX_DATAERR
@@ -54,7 +55,10 @@ app.add_typer(bundle.app)
 
 
 def main() -> None:
-    """Run the command line; an error of ours becomes one line on standard error and an exit code."""
+    """Run the command line; an error of ours becomes one line on standard error and an exit code.
+
+    Any other is a defect: its traceback, and 70.
+    """
     try:
         app()
     except (SluiceError, ActorError) as error:
@@ -62,6 +66,9 @@ def main() -> None:
         # What actors refuse are labels, or a bundle, that cannot be used.
         otherwise = EXIT_DATA if isinstance(error, ActorError) else EXIT_TRANSIENT
         sys.exit(getattr(error, "exit_code", otherwise))
+    except Exception:  # noqa: BLE001 - Python's own code for it is 1, which says that a report is bad news
+        traceback.print_exc()
+        sys.exit(FatalError.exit_code)
 
 
 if __name__ == "__main__":

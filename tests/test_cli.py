@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from pipeline import cli
 from pipeline.cli import app
 from tests.commands.learning import bundle
 
@@ -52,6 +53,21 @@ def test_a_missing_broker_is_one_line_that_says_what_to_do() -> None:
     assert len(said.stderr.strip().splitlines()) == 1
     assert "127.0.0.1:1" in said.stderr
     assert "sluice broker" in said.stderr
+
+
+def test_a_defect_does_not_exit_with_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It did, and a script took it for an account that does not close."""
+
+    def broken() -> None:
+        raise RuntimeError("nobody thought of this")
+
+    monkeypatch.setattr(cli, "app", broken)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 70
+    assert "nobody thought of this" in capsys.readouterr().err
 
 
 def test_a_wrong_call_exits_with_two() -> None:
