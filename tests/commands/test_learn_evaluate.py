@@ -17,6 +17,8 @@ from pipeline.commands.learn import app
 from tests.commands.learning import NEW, QUERIES, bundle, every, label_file
 from tests.learn.labelled import labels, said
 
+pytestmark = pytest.mark.usefixtures("few_draws")
+
 
 @pytest.fixture(autouse=True)
 def texts_that_tell(monkeypatch):
