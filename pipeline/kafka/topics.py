@@ -32,7 +32,6 @@ _UNSETTLED_S = 5.0
 
 _NEVER = (
     kafka_errors.InvalidTopicError,
-    kafka_errors.InvalidReplicationFactorError,
     kafka_errors.InvalidPartitionsError,
     kafka_errors.InvalidConfigurationError,
     kafka_errors.PolicyViolationError,
@@ -74,7 +73,7 @@ def create(
         The names of those that were created.
 
     Raises:
-        SettingsError: One cannot be as it is wanted, such as with more replicas than there are brokers.
+        SettingsError: One can never be, such as one whose name differs from that of another by `_` for `.`.
         BrokerUnreachable: No broker answers.
         BrokerRefused: One does, and does not let us.
         TransientError: Another error of the broker's.
