@@ -367,9 +367,8 @@ def checked(kind: type[Read], sources: Sources) -> Read:
     """
     merged = sources.merged
     for name in merged:
-        if (
-            name not in kind.model_fields
-        ):  # `on`, which YAML reads as true, and what pydantic would take for itself
+        # `on`, which YAML reads as true; and what pydantic would take for orders to itself.
+        if name not in kind.model_fields:
             raise SettingsError(str(name), "there is no such setting", sources.of(str(name)))
     try:
         settings = kind(**merged)

@@ -257,9 +257,8 @@ def _states(out: Path, begun: str, *, resume: bool) -> Iterator[Path]:
     except OSError as error:
         raise BundleProblem(str(out), f"nothing can be written there: {error.strerror or error}") from error
     try:
-        with _alone(
-            states
-        ):  # first of all: of a run that is at work nobody is to be told to remove its folder
+        with _alone(states):
+            # Only now: of a run that is at work nobody is to be told to remove its folder.
             _refuse_other_work(states, begun, resume=resume)
             _write_whole(states / _BEGUN_FILE, begun)
             try:

@@ -195,9 +195,8 @@ def _unkept(path: Path, error: OSError) -> DataRefused:
 def _admitted(before: tuple[Try, ...], attempt: Try, where: str) -> tuple[Try, ...]:
     """The tries with this one, if it fits the plan."""
     planned, *others = sorted({one.n_planned for one in before}) or [attempt.n_planned]
-    if (
-        others
-    ):  # a part of the chance to be wrong is another by each plan, and together they are more than there is
+    if others:
+        # A part of the chance to be wrong is another by each plan, and together they are more than there is.
         plans = " and ".join(map(str, (planned, *others)))
         raise DataRefused(
             where,

@@ -210,9 +210,7 @@ class _Watched:
         except asyncio.CancelledError:
             if self._service.not_ready != DRAINING:
                 raise
-            if (
-                not started
-            ):  # of the rest of an answer that nobody fetched, the server says that it is missing
+            if not started:  # that the rest of an answer is missing, the server says
                 refusal = Refusal(503, Kind.UNHEALTHY, "the door has closed; try again", 1)
                 await _error(refusal)(scope, receive, watched)
         finally:
