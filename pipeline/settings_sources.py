@@ -18,7 +18,9 @@ from pipeline.errors import SettingsError
 
 ENV_PREFIX = "SLUICE_"
 
-_QUOTED = re.compile(r"'[^']{2,}'|\"[^\"]{2,}\"")
+_QUOTED = re.compile(r"'(?:\\.|[^'\\])*'" r'|"(?:\\.|[^"\\])*"')
+_OF_YAML = re.compile(r"""['"](?:.|<[a-z ]+>)['"]""")
+"""What YAML's errors quote of the language itself: one character, or the name of a token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ def read_yaml(text: str) -> Any:  # noqa: ANN401 - whatever it holds
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = "" if mark is None else f", line {mark.line + 1}, column {mark.column + 1}"
-        raise ValueError(_QUOTED.sub("…", error.problem or "cannot be read") + where) from error
+        raise ValueError(_QUOTED.sub(_shown, error.problem or "cannot be read") + where) from error
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from error
     except RecursionError as error:
@@ -103,6 +105,10 @@ def read_yaml(text: str) -> Any:  # noqa: ANN401 - whatever it holds
         raise ValueError(
             "a date or a number in it is none; put a text that looks like one into quotes"
         ) from error
+
+
+def _shown(quoted: re.Match[str]) -> str:
+    return quoted[0] if _OF_YAML.fullmatch(quoted[0]) else "…"
 
 
 def _overlaid(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -335,6 +335,20 @@ def test_a_name_that_is_there_twice_is_refused(write: Callable[..., Path]) -> No
     assert "gate is there twice, line 3" in refusal(path).problem
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[a", "expected ',' or ']', but got '<stream end>'"),
+        ("{a: b]", "expected ',' or '}', but got ']'"),
+        ("\t", "found character … that cannot start any token"),
+        ("*a-'b", 'but found "\'"'),
+    ],
+)
+def test_what_yaml_expected_is_said(text: str, says: str) -> None:
+    """What stood between two quoted commas was hidden in their place: `expected ',…]…<stream end>'`."""
+    assert says in refusal(None, f"bundle={text}").problem
+
+
 @pytest.mark.parametrize("name", ["on", "1", "_env_file", "_case_sensitive"])
 def test_a_name_that_is_no_setting_is_refused_whatever_yaml_or_pydantic_makes_of_it(
     write: Callable[..., Path], name: str
