@@ -45,17 +45,15 @@ class State(Protocol):
 
 def ask(host: str, port: int) -> dict[str, Any] | None:
     """What a gate's `/status` says; None where no gate answers. Blocks for two seconds at most."""
-    direct = build_opener(
-        ProxyHandler({})
-    )  # the environment may name a proxy, which does not know this machine
+    # The environment may name a proxy, which does not know this machine.
+    direct = build_opener(ProxyHandler({}))
     try:
         with direct.open(f"http://{host}:{port}/status", timeout=2) as answer:
             found: object = orjson.loads(answer.read())
-            return (
-                found if isinstance(found, dict) and "not_ready" in found else None
-            )  # or it is another program
     except (OSError, HTTPException, ValueError):
         return None
+    # Another program may have the port.
+    return found if isinstance(found, dict) and "not_ready" in found else None
 
 
 class Doors:
