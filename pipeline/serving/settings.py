@@ -141,7 +141,7 @@ def take_token() -> str | None:
         The token; None where none is asked for.
 
     Raises:
-        SettingsError: No header can hold it, so that nobody could be let in.
+        SettingsError: It holds what callers cannot send, or what a bearer token may not hold, such as a space.
     """
     token = os.environ.pop(TOKEN_VARIABLE, "")
     if not all("!" <= one <= "~" for one in token):
