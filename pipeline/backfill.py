@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import re
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -187,11 +186,11 @@ def _opened(source: str, folder: str) -> Store:
 
 
 def _top(source: str) -> str:
-    """The folder in which all of an input lies, where it goes down into folders."""
+    """The folder in which all of an input lies, where it goes down into folders; it may be a pattern."""
     if "**" not in source:
         return source.rstrip("*")
-    fixed = re.split(r"[*?\[]", source)[0]
-    return fixed[: fixed.rfind("/") + 1] or "."
+    above = source.partition("**")[0]
+    return above[: above.rfind("/") + 1] or "."
 
 
 def _check(settings: Settings, topic: str | None) -> None:

@@ -227,6 +227,14 @@ def test_a_folder_that_a_pattern_goes_down_into_is_refused(bundle: Bundle, tmp_p
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_beside_those_that_a_pattern_goes_down_into_is_not(tmp_path: Path) -> None:
+    """`items-*/**` took all that lies beside `items-1` for its own."""
+    pattern = str(tmp_path / "items-*" / "**" / "*.parquet")
+    assert flow._opened(pattern, str(tmp_path / "out")).folder == tmp_path / "out"
+    with pytest.raises(BackfillRefused, match="lies within the input"):
+        flow._opened(pattern, str(tmp_path / "items-1" / "out"))
+
+
 @pytest.mark.kafka
 def test_verdicts_go_to_a_topic_too(
     ray_address: str, bundle: Bundle, kafka: EmbeddedKafka, topic: Callable[..., str], tmp_path: Path

@@ -12,6 +12,7 @@ import posixpath
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import fsspec
@@ -49,11 +50,11 @@ class Store:
         return Path(self._root) if self._local else None
 
     def holds(self, address: str) -> bool:
-        """Whether an address lies in this folder, or is the folder."""
+        """Whether an address lies in this folder, whose name may be a pattern, or is the folder."""
         files, path = fsspec.core.url_to_fs(address)
-        return type(files) is type(self._files) and f"{path.rstrip('/')}/".startswith(
-            f"{self._root.rstrip('/')}/"
-        )
+        own, other = f"{self._root.rstrip('/')}/", f"{path.rstrip('/')}/"
+        above = "".join(f"{name}/" for name in other.split("/")[: own.count("/")])
+        return type(files) is type(self._files) and (above == own or fnmatchcase(above, own))
 
     def put(self, name: str, content: bytes) -> None:
         """Write a file; another of this name gives way to it.

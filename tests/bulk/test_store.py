@@ -83,6 +83,16 @@ def test_it_knows_what_lies_within_it(tmp_path: Path) -> None:
     assert not store.holds("memory://in")
 
 
+def test_a_pattern_holds_what_lies_in_a_folder_that_it_fits(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "in-*"))
+    assert store.holds(str(tmp_path / "in-1" / "deep" / "out"))
+    assert not store.holds(str(tmp_path / "out"))
+    assert not store.holds(str(tmp_path))
+    assert Store(str(tmp_path / "in[1]")).holds(str(tmp_path / "in[1]" / "out"))
+    assert Store("/").holds(str(tmp_path))
+    assert Store("memory://").holds("memory://out")
+
+
 def test_a_store_that_is_none_is_refused() -> None:
     with pytest.raises(BackfillRefused, match="nowhere"):
         Store("nowhere://a")
