@@ -110,9 +110,9 @@ def _refuse_another(store: Store, mine: str) -> None:
         )
         raise BackfillRefused(store.address, problem)
     time.sleep(WATCH_S)
-    if _said(store) not in {said, None}:
-        problem = f"another backfill ({said[0]}) is writing there, by another clock than ours; wait for it"
-        raise BackfillRefused(store.address, problem)
+    now = _said(store)  # of whom it was watched, or of one that began meanwhile
+    if now is not None and now != said:
+        raise BackfillRefused(store.address, f"another backfill ({now[0]}) is writing there; wait for it")
 
 
 def _said(store: Store) -> tuple[str, float] | None:

@@ -95,8 +95,18 @@ def test_clocks_that_differ_neither_let_two_in_nor_keep_one_out(
 
     with held(store):
         monkeypatch.setattr(tenure, "time", SimpleNamespace(time=now, sleep=renewed))
-        with pytest.raises(BackfillRefused, match="by another clock than ours"), held(store):
+        with pytest.raises(BackfillRefused, match="is writing there; wait for it"), held(store):
             pass
+
+
+def test_who_began_while_a_stale_note_was_watched_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that was killed was said to be writing."""
+    store = Store("memory://began")
+    store.put(LOCK, json.dumps({"holder": "gone", "at": time.time() - 61}).encode())
+    clock = SimpleNamespace(time=time.time, sleep=lambda _: tenure._note(store, "the other"))
+    monkeypatch.setattr(tenure, "time", clock)
+    with pytest.raises(BackfillRefused, match=r"another backfill \(the other\)"), held(store):
+        pass
 
 
 @pytest.mark.parametrize("note", [b"", b"{}", b"[]", b"null", b'{"holder": "a", "at": "now"}'])
