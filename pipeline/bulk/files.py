@@ -156,10 +156,9 @@ def _find(address: str) -> list[str]:
             found = [path for path in store.glob(root) if store.isfile(path)]
         else:
             found = []
+            # To the questions above, what may not be looked at is no file; this one says so.
             with suppress(FileNotFoundError):
-                store.info(
-                    root
-                )  # says so of what may not be looked at, which is no file to the questions above
+                store.info(root)
     except Exception as error:  # each store has errors of its own
         raise BackfillRefused(address, f"cannot be read: {in_one_line(error)}") from error
     if not found:
