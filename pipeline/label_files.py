@@ -35,7 +35,8 @@ def read_with_digests(
     before: dict[Path, str] = {}
     for path in paths:
         with suppress(OSError):  # what is wrong with it the reader says
-            before[path] = file_digest(path)
+            if path.is_file():  # reading a pipe would never end
+                before[path] = file_digest(path)
     labels = read_labels(paths, columns, rubric)
     found: dict[str, str] = {}
     for path in paths:

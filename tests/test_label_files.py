@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from actors.errors import DataRefused
@@ -52,3 +54,10 @@ def test_what_is_no_file_is_refused_by_who_reads(tmp_path, three):
     ):
         with pytest.raises(DataRefused, match=said):
             read_with_digests([*three, tmp_path / name], Columns(), SEVERE_OR_NOT)
+
+
+@pytest.mark.timeout(30)
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path, three):
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    with pytest.raises(DataRefused, match="no such file"):
+        read_with_digests([*three, tmp_path / "pipe.jsonl"], Columns(), SEVERE_OR_NOT)
