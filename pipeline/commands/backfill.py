@@ -53,7 +53,7 @@ def backfill(  # noqa: PLR0913 - one parameter per option: typer reads the comma
     After an interruption, also kill -9, `--resume` does the parts that are not done, and the rows are those of a
     run in one go. What OUT holds and what is promised: docs/backfill.md. Exit codes: 1 interrupted, 2 IN or OUT
     cannot be used and nothing was begun, 65 a file turned out damaged or changed, 69 no broker, 70 a defect, or
-    the work kept failing, 75 store or broker did not take it, or Ray did not start, 77 the broker refuses us, 78
+    the work kept failing, 75 store or broker did not answer, or Ray did not start, 77 the broker refuses us, 78
     settings or bundle.
 
     Example: `sluice backfill items/ out/items -c configs/local.yaml --id sku --query theme --document title,brand`
