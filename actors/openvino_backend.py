@@ -7,6 +7,7 @@ it imports OpenVINO: `encoder.open_backend` does so only for a bundle that needs
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from typing import Any
@@ -143,8 +144,18 @@ def _hint(serving: Serving) -> str:
     return {Precision.FP32: "f32", Precision.BF16: "bf16"}[serving.precision]
 
 
+@functools.cache
+def _core() -> Any:  # noqa: ANN401
+    """The only one of this process, for as long as that lives.
+
+    Each puts a signal stack of its own in the place of the one before it, and when two end in the order in which
+    they came, the first one's is put back, which is gone: the next signal ends the process (OpenVINO 2026.4).
+    """
+    return import_openvino().Core()
+
+
 def _compiled(bundle: Bundle, serving: Serving, threads: int | None) -> Any:  # noqa: ANN401
-    openvino = import_openvino()
+    core = _core()
     wanted: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": _hint(serving),
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,  # no scale may follow from what is scored
@@ -157,7 +168,7 @@ def _compiled(bundle: Bundle, serving: Serving, threads: int | None) -> Any:  # 
     if not graph.is_file():
         raise BundleProblem(str(bundle.path), f"it is computed as {serving}, and holds no {graph.name}")
     try:
-        return openvino.Core().compile_model(str(graph), "CPU", wanted)
+        return core.compile_model(str(graph), "CPU", wanted)
     except RuntimeError as error:  # OpenVINO raises nothing narrower
         said = str(error).strip().rpartition("\n")[2]
         raise BundleProblem(str(bundle.path), f"{graph.name} cannot be used: {said}") from error

@@ -171,6 +171,27 @@ def test_nobody_is_told_of_a_conversion():
 
 
 @IN_FP32
+def test_a_signal_is_borne_after_backends_have_come_and_gone(child):
+    """Ctrl-C while a child was made ended in a segmentation fault: OpenVINO had left the signals no stack."""
+    comes_and_goes = f"""
+import signal
+from pathlib import Path
+from actors.bundle import Bundle
+from actors.encoder import open_backend
+
+backends = [open_backend(Bundle.open(Path({str(child.path)!r}))) for _ in range(2)]
+while backends:
+    del backends[0]
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("borne")
+"""
+    done = subprocess.run([sys.executable, "-c", comes_and_goes], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "borne\n"), done.stderr
+
+
+@IN_FP32
 def test_a_bundle_without_its_export_is_refused(child, tmp_path):
     bare = replace(child, path=tmp_path)
     (tmp_path / "config.json").write_bytes((child.path / "config.json").read_bytes())
