@@ -179,6 +179,7 @@ from pathlib import Path
 from actors.bundle import Bundle
 from actors.encoder import open_backend
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started us may ignore it
 backends = [open_backend(Bundle.open(Path({str(child.path)!r}))) for _ in range(2)]
 while backends:
     del backends[0]
