@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.candidate_files import NO_ID, Columns, number_text
+from pipeline.candidate_files import NO_ID, Columns, check_names, number_text
 from pipeline.errors import DataUnusable
 
 _NUMBERS = (pa.types.is_boolean, pa.types.is_floating)
@@ -30,11 +30,7 @@ def check_schema(schema: pa.Schema, columns: Columns, here: str) -> None:
     Raises:
         DataUnusable: A column is missing or repeated, or its values cannot be texts.
     """
-    for name in columns.all:
-        found = schema.get_all_field_indices(name)
-        if len(found) != 1:
-            problem = f"{'there is no' if not found else 'there is more than one'} column {name!r}"
-            raise DataUnusable(here, f"{problem}; there are {', '.join(schema.names)}")
+    check_names(schema.names, columns, here)
     for name in columns.id:
         kind = schema.field(name).type
         if any(test(kind) for test in _NUMBERS):

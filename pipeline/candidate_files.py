@@ -76,6 +76,23 @@ def kind_of(path: str) -> Kind:
     return kind
 
 
+def check_names(names: Sequence[str], columns: Columns, here: str) -> None:
+    """Refuse a table that has not each mapped column once.
+
+    Args:
+        names: Of the table's columns.
+        columns: What makes a candidate.
+        here: The file, for the error.
+
+    Raises:
+        DataUnusable: A column is missing or repeated.
+    """
+    for name in columns.all:
+        if names.count(name) != 1:
+            problem = f"there is {'more than one' if name in names else 'no'} column {name!r}"
+            raise DataUnusable(here, f"{problem}; there are {', '.join(names)}")
+
+
 def read_candidates(path: Path, columns: Columns) -> tuple[Iterator[Row], int | None]:
     """Open a file of candidates.
 
@@ -101,11 +118,7 @@ def _open_parquet(path: Path, columns: Columns) -> tuple[Iterator[Row], int]:
         file = pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
         raise DataUnusable(str(path), f"cannot be read as Parquet: {error}") from error
-    names = file.schema_arrow.names
-    for name in columns.all:
-        if names.count(name) != 1:
-            problem = f"there is {'more than one' if name in names else 'no'} column {name!r}"
-            raise DataUnusable(str(path), f"{problem}; there are {', '.join(names)}")
+    check_names(file.schema_arrow.names, columns, str(path))
     return _parquet(file, path, columns), file.metadata.num_rows
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from actors.errors import DataRefused
 from actors.files import file_digest
 from actors.learn.labels import Columns, Labels
-from actors.learn.reading import read_labels
+from actors.learn.reading import CHANGED, read_labels
 from actors.rubric import Rubric
 
 
@@ -42,9 +42,7 @@ def read_with_digests(
     for path in paths:
         digest = digest_of(path)
         if before.get(path) != digest:
-            raise DataRefused(
-                str(path), "was changed while it was read; begin again when nobody writes to it"
-            )
+            raise DataRefused(str(path), CHANGED)
         same = sum(name.partition(" (")[0] == path.name for name in found)
         found[f"{path.name} ({same + 1})" if same else path.name] = digest
     return labels, found

@@ -37,6 +37,8 @@ _NO_TEXT = (
 )
 """Kinds of columns whose values Python would write in its own way: b'kettle', {'en': 'kettle'}."""
 _LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+CHANGED = "was changed while it was read; begin again when nobody writes to it"
+"""What is wrong with files that are not what they were."""
 _ROUNDED = 1e-3
 """By how much the probabilities of levels may miss a sum of 1."""
 
@@ -109,7 +111,7 @@ def read_probabilities(paths: Sequence[Path], column: str, labels: Labels) -> ND
     tables = [_read(path) for path in paths]
     if sum(map(len, tables)) != len(labels.rows):
         source = ", ".join(map(str, paths))
-        raise DataRefused(source, "was changed while it was read; begin again when nobody writes to it")
+        raise DataRefused(source, CHANGED)
     for path, table in zip(paths, tables, strict=True):
         _refuse_columns(path, table, [column])
         for number, (value, row) in enumerate(zip(table[column].to_pylist(), rows, strict=False), start=1):
